@@ -1,0 +1,23 @@
+import type { Secret } from '../base/secret.ts';
+import type { Workload } from '../spec/workload.ts';
+
+/** The objects that triggers refer to. */
+export interface References {
+  /** Undefined where there is no such Secret. */
+  secret(
+    namespace: string,
+    name: string,
+    signal: AbortSignal,
+  ): Promise<ReadonlyMap<string, Secret> | undefined>;
+  configMap(
+    namespace: string,
+    name: string,
+    signal: AbortSignal,
+  ): Promise<ReadonlyMap<string, string> | undefined>;
+  /** The parsed spec of a TriggerAuthentication or, without a namespace, a ClusterTriggerAuthentication. */
+  triggerAuthentication(namespace: string | undefined, name: string, signal: AbortSignal): Promise<unknown>;
+  /** The pod template (`metadata` and `spec`) whose container's environment triggers may name. */
+  podTemplate(workload: Workload, signal: AbortSignal): Promise<unknown>;
+  /** Where ClusterTriggerAuthentications find their Secrets. */
+  readonly clusterNamespace: string;
+}

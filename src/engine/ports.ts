@@ -1,0 +1,122 @@
+import type { Fault } from '../base/errors.ts';
+import type { ScaledJob, ScaledObject, Workload } from '../spec/workload.ts';
+
+/**
+ * What the engine needs of the world it scales. A cluster implements it with the API server, a laptop with
+ * processes. Everything here may throw Faults; a world that cannot answer makes the engine hold.
+ */
+export interface World {
+  /** How the target of a ScaledObject stands. @throws Fault TARGET_MISSING */
+  readTarget(workload: ScaledObject, signal: AbortSignal): Promise<TargetState>;
+  /** Sets the target's replicas; returns once the world has taken it on, not once they run. */
+  setReplicas(workload: ScaledObject, replicas: number, signal: AbortSignal): Promise<void>;
+  /** Each pod's use of cpu or memory, for resource triggers in direct mode. */
+  readResource(workload: ScaledObject, use: ResourceQuery, signal: AbortSignal): Promise<PodUse[]>;
+  /** All Jobs of a ScaledJob, finished ones included. */
+  listJobs(workload: ScaledJob, signal: AbortSignal): Promise<Job[]>;
+  /** Creates one Job. With a name that exists already it does nothing and says so. */
+  createJob(workload: ScaledJob, request: JobRequest, signal: AbortSignal): Promise<'created' | 'exists'>;
+  /** Keeps changed task data (a new receipt, a settlement) with the Job. */
+  updateTask(workload: ScaledJob, jobName: string, task: Task, signal: AbortSignal): Promise<void>;
+  deleteJob(workload: ScaledJob, jobName: string, signal: AbortSignal): Promise<void>;
+  /** Tells people and machines what was decided and how the workload is; the one writer of status and events. */
+  report(workload: Workload, report: Report): void;
+}
+
+export interface TargetState {
+  replicas: number;
+  /** Pods that are Running and Ready. */
+  readyReplicas: number;
+}
+
+export interface ResourceQuery {
+  resource: 'cpu' | 'memory';
+  container: string | undefined;
+}
+
+/** One pod's use, in cores or bytes. */
+export interface PodUse {
+  pod: string;
+  /** Undefined where no sample of this pod is there yet. */
+  used: number | undefined;
+  /** What the pod requests; undefined where it requests nothing. */
+  requested: number | undefined;
+  ready: boolean;
+  /** Epoch milliseconds. */
+  startedAt: number;
+}
+
+/** A Job as the world shows it. */
+export interface Job {
+  name: string;
+  state: 'pending' | 'running' | 'succeeded' | 'failed';
+  /** Of each of its pods: the types of conditions that are True, and the phase. */
+  pods: readonly { phase: string; conditions: readonly string[] }[];
+  createdAt: number;
+  finishedAt?: number;
+  /** The ScaledJob's generation it was made from. */
+  generation?: number;
+  /** Present on a Job that carries messages. */
+  task?: Task;
+}
+
+/** The messages a Job carries, kept with it: all that a later process needs to settle them. */
+export interface Task {
+  /** What the Job's name is made from. */
+  hash: string;
+  attempt: number;
+  triggerIndex: number;
+  triggerType: string;
+  queueId: string;
+  messages: readonly { id: string; receipt: string }[];
+  claimedAt: number;
+  /** Set once the messages are settled; the Job may then go. */
+  settled?: 'acknowledged' | 'released' | 'dead-lettered' | 'lost';
+}
+
+export interface JobRequest {
+  /** Given for a Job that carries messages; otherwise the world makes one up from the ScaledJob's name. */
+  name?: string;
+  /** Added to every container. */
+  env: Readonly<Record<string, string>>;
+  /** A file every container can read; its path reaches them in the variable. */
+  file?: { variable: string; body: Uint8Array };
+  task?: Task;
+}
+
+/** How a workload is, for status, events and the console. Sent when something in it changed. */
+export interface Report {
+  at: number;
+  /** What was decided, in words. */
+  why: string;
+  ready: Condition;
+  active: Condition;
+  fallback?: Condition;
+  replicas?: number;
+  desired?: number;
+  jobs?: JobCounts;
+  triggers: readonly TriggerReport[];
+}
+
+export interface JobCounts {
+  pending: number;
+  running: number;
+  succeeded: number;
+  failed: number;
+}
+
+export interface Condition {
+  status: 'True' | 'False' | 'Unknown';
+  reason: string;
+  message: string;
+}
+
+export interface TriggerReport {
+  name: string;
+  type: string;
+  metricName: string | undefined;
+  /** Undefined where it is unknown. */
+  value: number | undefined;
+  active: boolean;
+  fault?: Fault;
+}

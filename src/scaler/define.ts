@@ -1,0 +1,97 @@
+import type { Problem } from '../spec/problem.ts';
+import type { OpenContext, ParamContext, ReadContext } from './context.ts';
+import type { Delivery } from './delivery.ts';
+import type { Shape, ValuesOf } from './params.ts';
+
+/**
+ * The code for a trigger type. `P` is what its parameters become, `C` an open connection.
+ * Made by `defineScaler`; the engine sees it with both unknown.
+ */
+export interface Scaler<P = unknown, C = unknown> {
+  readonly type: string;
+  readonly kind: 'read';
+  /** What is counted and the one surprising case, for docs. */
+  readonly doc: string;
+  readonly params: Shape;
+  /** Names of the parameters that hold the target value and the activation threshold. */
+  readonly targetParam: string;
+  readonly activationParam: string | undefined;
+  /** Whether the number includes messages that are being processed; the job arithmetic needs it. */
+  readonly counts: 'waiting' | 'waiting and in flight';
+  /** True for types whose metrics KEDA refuses to cache. */
+  readonly noCachedMetrics: boolean;
+  /** Checks what single parameters cannot say and computes what the other functions use. */
+  resolve(values: Readonly<Record<string, unknown>>, context: ParamContext): P | { problems: Problem[] };
+  /** The name before the index is put in front, already normalised. */
+  metricName(params: P): string;
+  /** What a connection is shared by: the endpoint with the identity, free of secrets. */
+  endpoint(params: P): string;
+  /** What a reading is shared by among triggers of one connection; undefined where it never is. */
+  query(params: P): string | undefined;
+  /** How long a reading may take, in milliseconds, where the parameters say. */
+  timeoutMs(params: P): number | undefined;
+  open(params: P, context: OpenContext): Promise<C>;
+  close(conn: C): Promise<void>;
+  read(params: P, context: ReadContext<C>): Promise<number>;
+  readMany?(params: readonly P[], context: ReadContext<C>): Promise<number[]>;
+  watch?(params: P, context: ReadContext<C>): AsyncIterable<number>;
+  readonly deliver?: Delivery<P, C>;
+}
+
+/** A scaler as its file writes it: what is left out has the meaning given here. */
+export interface ScalerDeclaration<S extends Shape, P, C extends object> {
+  type: string;
+  doc: string;
+  params: S;
+  target: keyof S & string;
+  activation?: keyof S & string;
+  counts?: 'waiting' | 'waiting and in flight';
+  /** True for types whose metrics KEDA refuses to cache. */
+  noCachedMetrics?: boolean;
+  /** Returns the problems found, or the params; the plain values unless given. */
+  resolve?(values: ValuesOf<S>, context: ParamContext): P | { problems: Problem[] };
+  metricName(params: P): string;
+  endpoint(params: P): string;
+  /** Triggers with the same query on one connection share a reading; none do unless given. */
+  query?(params: P): string;
+  timeoutMs?(params: P): number | undefined;
+  /** The connection is closed by its own `Symbol.asyncDispose`, where it has one. */
+  open(params: P, context: OpenContext): Promise<C>;
+  read(params: P, context: ReadContext<C>): Promise<number>;
+  readMany?(params: readonly P[], context: ReadContext<C>): Promise<number[]>;
+  watch?(params: P, context: ReadContext<C>): AsyncIterable<number>;
+  deliver?: Delivery<P, C>;
+}
+
+/** Makes a scaler from its declaration; nothing is opened and no client library is loaded. */
+export function defineScaler<S extends Shape, C extends object, P = ValuesOf<S>>(
+  declaration: ScalerDeclaration<S, P, C>,
+): Scaler<P, C> {
+  const { target, activation, counts = 'waiting', noCachedMetrics = false, ...rest } = declaration;
+  return {
+    ...rest,
+    kind: 'read',
+    targetParam: target,
+    activationParam: activation,
+    counts,
+    noCachedMetrics,
+    resolve: (values, context) =>
+      declaration.resolve === undefined ? (values as P) : declaration.resolve(values as ValuesOf<S>, context),
+    query: params => declaration.query?.(params),
+    timeoutMs: params => declaration.timeoutMs?.(params),
+    async close(conn) {
+      if (Symbol.asyncDispose in conn) await (conn as AsyncDisposable)[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** A trigger type whose numbers the world itself knows: cpu and memory. */
+export interface ResourceScaler {
+  readonly type: 'cpu' | 'memory';
+  readonly kind: 'resource';
+  readonly doc: string;
+  readonly params: Shape;
+}
+
+/** What stands behind a trigger type. */
+export type AnyScaler = Scaler | ResourceScaler;

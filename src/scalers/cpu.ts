@@ -1,0 +1,3 @@
+import { defineResource } from '../scaler/families/resource.ts';
+
+export default defineResource('cpu', 'cores');
