@@ -150,13 +150,13 @@ export function networkFault(thrown: unknown, host: string, signal?: AbortSignal
   if (/CERT|SSL|TLS|EPROTO|UNABLE_TO/.test(error.code ?? '')) {
     return new Fault('SOURCE_UNREACHABLE', `TLS with ${host} failed: ${error.message}`, { cause: thrown });
   }
-  if ((error.code ?? '').startsWith('HPE_') || error.code === 'UND_ERR_HEADERS_OVERFLOW') {
+  if (error.name === 'HTTPParserError' || error.code === 'UND_ERR_HEADERS_OVERFLOW') {
     return new Fault('SOURCE_ANSWER_INVALID', `${host} does not speak HTTP`, { cause: thrown });
   }
   return new Fault('SOURCE_UNREACHABLE', `talking to ${host} failed: ${error.message}`, { cause: thrown });
 }
 
-function innermost(thrown: unknown): { code?: string; message: string } {
+function innermost(thrown: unknown): { name?: string; code?: string; message: string } {
   let error = thrown as { code?: string; message: string; cause?: unknown; errors?: unknown[] };
   for (let depth = 0; depth < 5; depth += 1) {
     const next = error?.cause ?? error?.errors?.[0];

@@ -1,0 +1,25 @@
+import { describe, expect, it } from 'vitest';
+import { parseQuantity } from './quantity.ts';
+
+describe('parseQuantity', () => {
+  it.each([
+    ['100m', 0.1],
+    ['1.5Gi', 1.5 * 2 ** 30],
+    ['2e3', 2000],
+    ['2E3', 2000],
+    ['1E', 1e18],
+    ['-5k', -5000],
+    ['.5', 0.5],
+    ['5.', 5],
+    ['250n', 250e-9],
+  ])('reads %s', (text, value) => {
+    expect(parseQuantity(text)).toBeCloseTo(value, 12);
+  });
+
+  it.each(['', 'abc', '1K', '1 Gi', '1gi', '1e', '0x10', '1e1.5', 'Infinity', '1Mi5'])(
+    'refuses "%s"',
+    text => {
+      expect(parseQuantity(text)).toBeUndefined();
+    },
+  );
+});

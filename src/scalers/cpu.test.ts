@@ -1,0 +1,4 @@
+import { resourceTests } from '../../test/resource-scaler.ts';
+import cpu from './cpu.ts';
+
+resourceTests(cpu);

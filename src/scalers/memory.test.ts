@@ -1,0 +1,4 @@
+import { resourceTests } from '../../test/resource-scaler.ts';
+import memory from './memory.ts';
+
+resourceTests(memory);
