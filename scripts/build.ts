@@ -1,21 +1,7 @@
-/** Bundles the command into `dist/`: one small start file, everything else in chunks that load on first use. */
+/** `npm run build`: the bundled command in `dist/`. */
 import { chmod, rm } from 'node:fs/promises';
-import { build } from 'esbuild';
+import { bundle } from './bundle.ts';
 
 await rm('dist', { recursive: true, force: true });
-await build({
-  entryPoints: { eventide: 'src/cli/main.ts' },
-  outdir: 'dist',
-  bundle: true,
-  splitting: true,
-  format: 'esm',
-  platform: 'node',
-  target: 'node20.19',
-  chunkNames: 'chunks/[name]-[hash]',
-  legalComments: 'linked',
-  // CommonJS packages in the bundle ask for Node's own modules through require.
-  banner: {
-    js: `import { createRequire as eventideRequire } from 'node:module';\nconst require = eventideRequire(import.meta.url);`,
-  },
-});
+await bundle('dist');
 await chmod('dist/eventide.js', 0o755);
