@@ -43,7 +43,7 @@ function facts(scaler: AnyScaler): string {
   const counts = scaler.counts === 'waiting' ? 'what waits' : 'what waits and what is being processed';
   const lines = [
     `The number includes ${counts}.`,
-    `The target is \`${scaler.targetParam}\`${scaler.activationParam === undefined ? '' : `, the activation threshold \`${scaler.activationParam}\``}.`,
+    `The target is ${scaler.targetParam === undefined ? scaler.fixedTarget : `\`${scaler.targetParam}\``}${scaler.activationParam === undefined ? '' : `, the activation threshold \`${scaler.activationParam}\``}.`,
     ...(scaler.deliver === undefined
       ? []
       : ['A ScaledJob can have each message delivered to a Job of its own.']),

@@ -58,7 +58,7 @@ export function bindTrigger(
 }
 
 function bindRead(scaler: Scaler, trigger: Trigger, input: ParamInput, context: ParamContext): Binding {
-  const mayLack = context.asMetricSource ? [scaler.targetParam] : [];
+  const mayLack = context.asMetricSource && scaler.targetParam !== undefined ? [scaler.targetParam] : [];
   const { values, problems, notices } = readParams(scaler.params, input, mayLack);
   if (problems.length > 0) return { ok: false, problems, notices };
   const params = scaler.resolve(values, context);
@@ -82,13 +82,17 @@ function bindRead(scaler: Scaler, trigger: Trigger, input: ParamInput, context: 
     params,
     context,
     metricName: indexedMetricName(trigger.index, scaler.metricName(params)),
-    target: { type: metricType ?? 'AverageValue', value: Number(numbers[scaler.targetParam] ?? 0) },
+    target: { type: metricType ?? 'AverageValue', value: targetOf(scaler, numbers) },
     activation: scaler.activationParam === undefined ? 0 : Number(numbers[scaler.activationParam] ?? 0),
     connectionKey,
     readingKey: query === undefined ? undefined : `${connectionKey} ${query}`,
     timeoutMs: scaler.timeoutMs(params),
   };
   return { ok: true, bound, notices };
+}
+
+function targetOf(scaler: Scaler, numbers: Readonly<Record<string, unknown>>): number {
+  return scaler.fixedTarget ?? Number(numbers[scaler.targetParam ?? ''] ?? 0);
 }
 
 function bindResource(scaler: ResourceScaler, trigger: Trigger, input: ParamInput): Binding {

@@ -14,7 +14,9 @@ export interface Scaler<P = unknown, C = unknown> {
   readonly doc: string;
   readonly params: Shape;
   /** Names of the parameters that hold the target value and the activation threshold. */
-  readonly targetParam: string;
+  readonly targetParam: string | undefined;
+  /** The target value of a type that has no parameter for it. */
+  readonly fixedTarget: number | undefined;
   readonly activationParam: string | undefined;
   /** Whether the number includes messages that are being processed; the job arithmetic needs it. */
   readonly counts: 'waiting' | 'waiting and in flight';
@@ -43,7 +45,8 @@ export interface ScalerDeclaration<S extends Shape, P, C extends object> {
   type: string;
   doc: string;
   params: S;
-  target: keyof S & string;
+  /** The parameter with the target value, or the value itself where KEDA fixes it. */
+  target: (keyof S & string) | number;
   activation?: keyof S & string;
   counts?: 'waiting' | 'waiting and in flight';
   /** True for types whose metrics KEDA refuses to cache. */
@@ -71,7 +74,8 @@ export function defineScaler<S extends Shape, C extends object, P = ValuesOf<S>>
   return {
     ...rest,
     kind: 'read',
-    targetParam: target,
+    targetParam: typeof target === 'number' ? undefined : target,
+    fixedTarget: typeof target === 'number' ? target : undefined,
     activationParam: activation,
     counts,
     noCachedMetrics,

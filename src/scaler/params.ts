@@ -89,7 +89,9 @@ const split = (text: string, separator = ',') => text.split(separator).map(item 
 
 function parseInteger(text: string): number {
   if (!/^-?(0|[1-9]\d*)$/.test(text)) throw new Error('is not a whole number');
-  return Number(text);
+  const value = BigInt(text);
+  if (BigInt.asIntN(64, value) !== value) throw new Error('is too large a number');
+  return Number(value);
 }
 
 function parseNumber(text: string): number {
@@ -131,9 +133,9 @@ function parsePair(item: string): [string, string] {
 
 function parseQuery(text: string): Record<string, string[]> {
   if (/;|%(?![0-9a-fA-F]{2})/.test(text)) throw new Error('is not a URL query');
-  const values: Record<string, string[]> = {};
-  for (const [key, value] of new URLSearchParams(text)) values[key] = [...(values[key] ?? []), value];
-  return values;
+  const values = new Map<string, string[]>();
+  for (const [key, value] of new URLSearchParams(text)) values.set(key, [...(values.get(key) ?? []), value]);
+  return Object.fromEntries(values);
 }
 
 /** What parameters are looked up in. */
