@@ -1,0 +1,440 @@
+import { Fault } from '../../base/errors.ts';
+import { Misspelling } from './lexer.ts';
+
+/**
+ * Regular expressions for `matches`, in the part of Go's RE2 syntax that decides whether something matches: classes,
+ * groups, repetition, anchors, word boundaries and the flags i, s, m. A pattern becomes a small machine whose states
+ * all advance together, so the time is at most (length of the text) × (size of the pattern): JavaScript's own engine
+ * backtracks, and a formula could hang the process with it.
+ */
+export interface Pattern {
+  /** Whether the text matches somewhere. `spend` is told each step's cost and may throw to end a search. */
+  test(text: string, spend: (steps: number) => void): boolean;
+}
+
+type Chars = (code: number) => boolean;
+type Assertion = (before: number, after: number) => boolean;
+type Step =
+  | { kind: 'chars'; chars: Chars }
+  | { kind: 'assert'; holds: Assertion }
+  | { kind: 'split'; to: number[] }
+  | { kind: 'match' };
+type Part =
+  | { kind: 'chars'; chars: Chars }
+  | { kind: 'assert'; holds: Assertion }
+  | { kind: 'all'; parts: Part[] }
+  | { kind: 'either'; parts: Part[] }
+  | { kind: 'repeat'; part: Part; least: number; most: number };
+interface Flags {
+  i: boolean;
+  s: boolean;
+  m: boolean;
+}
+
+const mostSteps = 5_000;
+const mostRepeats = 1_000;
+const deepest = 100;
+const none = -1;
+
+const range =
+  (from: number, to: number): Chars =>
+  code =>
+    code >= from && code <= to;
+const anyOf =
+  (sets: Chars[]): Chars =>
+  code =>
+    sets.some(set => set(code));
+const not =
+  (set: Chars): Chars =>
+  code =>
+    !set(code);
+const digit = range(48, 57);
+const lowers = range(97, 122);
+const uppers = range(65, 90);
+const word = anyOf([digit, lowers, uppers, code => code === 95]);
+const blank: Chars = code => code === 32 || (code >= 9 && code <= 13 && code !== 11);
+const shorthands: Record<string, Chars> = { d: digit, w: word, s: blank };
+const posix: Record<string, Chars> = {
+  alnum: anyOf([digit, lowers, uppers]),
+  alpha: anyOf([lowers, uppers]),
+  ascii: range(0, 127),
+  blank: code => code === 9 || code === 32,
+  cntrl: anyOf([range(0, 31), code => code === 127]),
+  digit,
+  graph: range(33, 126),
+  lower: lowers,
+  print: range(32, 126),
+  punct: code => code >= 33 && code <= 126 && !anyOf([digit, lowers, uppers])(code),
+  space: anyOf([range(9, 13), code => code === 32]),
+  upper: uppers,
+  word,
+  xdigit: anyOf([digit, range(65, 70), range(97, 102)]),
+};
+const controls: Record<string, number> = { a: 7, f: 12, n: 10, r: 13, t: 9, v: 11 };
+
+/** Compiles a pattern; throws a Fault FORMULA_FAILED that says what is wrong with it. */
+export function compilePattern(source: string): Pattern {
+  const steps = assemble(new PatternParser(source).whole());
+  return { test: (text, spend) => run(steps, text, spend) };
+}
+
+/** Refuses a pattern that is written in the formula, before it runs. Throws a `Misspelling`. */
+export function checkPattern(source: string, at: number): void {
+  try {
+    compilePattern(source);
+  } catch (thrown) {
+    throw new Misspelling(thrown instanceof Error ? thrown.message : String(thrown), at);
+  }
+}
+
+class PatternParser {
+  readonly #source: string;
+  readonly #chars: string[];
+  #next = 0;
+  #depth = 0;
+  #flags: Flags = { i: false, s: false, m: false };
+
+  constructor(source: string) {
+    this.#source = source;
+    this.#chars = [...source];
+  }
+
+  whole(): Part {
+    const part = this.#either();
+    if (this.#next < this.#chars.length) throw this.#wrong('a ) has no (');
+    return part;
+  }
+
+  #wrong(why: string): Fault {
+    const shown = this.#source.length > 60 ? `${this.#source.slice(0, 60)}…` : this.#source;
+    return new Fault('FORMULA_FAILED', `the pattern ${JSON.stringify(shown)} cannot be used: ${why}`);
+  }
+
+  #accept(text: string): boolean {
+    if (
+      !this.#chars
+        .slice(this.#next, this.#next + text.length)
+        .join('')
+        .startsWith(text)
+    )
+      return false;
+    this.#next += text.length;
+    return true;
+  }
+
+  #either(): Part {
+    this.#depth += 1;
+    if (this.#depth > deepest) throw this.#wrong(`it nests deeper than ${deepest} levels`);
+    const parts = [this.#all()];
+    while (this.#accept('|')) parts.push(this.#all());
+    this.#depth -= 1;
+    const [only] = parts;
+    return parts.length === 1 && only !== undefined ? only : { kind: 'either', parts };
+  }
+
+  #all(): Part {
+    const parts: Part[] = [];
+    for (;;) {
+      const char = this.#chars[this.#next];
+      if (char === undefined || char === '|' || char === ')') return { kind: 'all', parts };
+      const atom = this.#atom();
+      if (atom !== undefined) parts.push(this.#repeated(atom));
+    }
+  }
+
+  #repeated(part: Part): Part {
+    let repeats = 0;
+    for (;;) {
+      const counts = this.#counts();
+      if (counts === undefined) return part;
+      repeats += 1;
+      if (repeats > 1) throw this.#wrong('one repetition follows another');
+      this.#accept('?');
+      part = { kind: 'repeat', part, ...counts };
+    }
+  }
+
+  #counts(): { least: number; most: number } | undefined {
+    if (this.#accept('*')) return { least: 0, most: Number.POSITIVE_INFINITY };
+    if (this.#accept('+')) return { least: 1, most: Number.POSITIVE_INFINITY };
+    if (this.#accept('?')) return { least: 0, most: 1 };
+    const found = /^\{(\d+)(?:(,)(\d*))?\}/.exec(this.#chars.slice(this.#next, this.#next + 16).join(''));
+    if (found === null) return undefined;
+    this.#next += found[0].length;
+    const least = Number(found[1]);
+    const most =
+      found[2] === undefined ? least : found[3] === '' ? Number.POSITIVE_INFINITY : Number(found[3]);
+    if (least > mostRepeats || (most > mostRepeats && Number.isFinite(most)) || most < least) {
+      throw this.#wrong(`${found[0]} is no count of repetitions up to ${mostRepeats}`);
+    }
+    return { least, most };
+  }
+
+  #atom(): Part | undefined {
+    const char = this.#chars[this.#next] ?? '';
+    this.#next += 1;
+    const { s, m } = this.#flags;
+    switch (char) {
+      case '(':
+        return this.#group();
+      case '[':
+        return { kind: 'chars', chars: this.#class() };
+      case '.':
+        return { kind: 'chars', chars: s ? () => true : code => code !== 10 };
+      case '^':
+        return { kind: 'assert', holds: before => before === none || (m && before === 10) };
+      case '$':
+        return { kind: 'assert', holds: (_before, after) => after === none || (m && after === 10) };
+      case '*':
+      case '+':
+      case '?':
+        throw this.#wrong(`there is nothing for ${char} to repeat`);
+      case '\\':
+        return this.#escape();
+      default:
+        return { kind: 'chars', chars: this.#same(char.codePointAt(0) ?? 0) };
+    }
+  }
+
+  #same(code: number): Chars {
+    if (!this.#flags.i) return other => other === code;
+    const folded = String.fromCodePoint(code).toLowerCase();
+    return other => other === code || String.fromCodePoint(other).toLowerCase() === folded;
+  }
+
+  #group(): Part | undefined {
+    const outer = this.#flags;
+    if (this.#accept('?')) {
+      const rest = this.#chars.slice(this.#next, this.#next + 80).join('');
+      const named = /^(?:P?<[A-Za-z0-9_]+>)/.exec(rest);
+      const flags = /^([ismU]*)(?:-([ismU]+))?([:)])/.exec(rest);
+      if (named !== null) this.#next += named[0].length;
+      else if (flags !== null && (flags[3] === ':' || flags[0] !== ')')) {
+        this.#next += flags[0].length;
+        this.#flags = { ...this.#flags };
+        for (const flag of flags[1] ?? '') if (flag !== 'U') this.#flags[flag as keyof Flags] = true;
+        for (const flag of flags[2] ?? '') if (flag !== 'U') this.#flags[flag as keyof Flags] = false;
+        // `(?i)` has no end of its own: it holds until the group around it closes.
+        if (flags[3] === ')') return undefined;
+      } else throw this.#wrong('it has a group that is neither named nor a set of flags');
+    }
+    const part = this.#either();
+    if (!this.#accept(')')) throw this.#wrong('a ( is not closed');
+    this.#flags = outer;
+    return part;
+  }
+
+  #escape(): Part {
+    const char = this.#chars[this.#next] ?? '';
+    this.#next += 1;
+    const boundary: Assertion = (before, after) =>
+      (before !== none && word(before)) !== (after !== none && word(after));
+    switch (char) {
+      case 'b':
+        return { kind: 'assert', holds: boundary };
+      case 'B':
+        return { kind: 'assert', holds: (before, after) => !boundary(before, after) };
+      case 'A':
+        return { kind: 'assert', holds: before => before === none };
+      case 'z':
+        return { kind: 'assert', holds: (_before, after) => after === none };
+      case 'Q': {
+        const end = this.#chars.join('').length;
+        const parts: Part[] = [];
+        while (this.#next < end && this.#next < this.#chars.length && !this.#accept('\\E')) {
+          const code = (this.#chars[this.#next] ?? '').codePointAt(0) ?? 0;
+          parts.push({ kind: 'chars', chars: this.#same(code) });
+          this.#next += 1;
+        }
+        return { kind: 'all', parts };
+      }
+      default: {
+        const shorthand = this.#shorthand(char);
+        return { kind: 'chars', chars: shorthand ?? this.#same(this.#escaped(char)) };
+      }
+    }
+  }
+
+  #shorthand(char: string): Chars | undefined {
+    const set = Object.hasOwn(shorthands, char.toLowerCase()) ? shorthands[char.toLowerCase()] : undefined;
+    if (set !== undefined) return char === char.toLowerCase() ? set : not(set);
+    if (char !== 'p' && char !== 'P') return undefined;
+    const rest = this.#chars.slice(this.#next, this.#next + 40).join('');
+    const found = /^(?:\{(\^?)(\w+)\}|(\w))/.exec(rest);
+    if (found === null) throw this.#wrong(`\\${char} needs the name of a class`);
+    this.#next += found[0].length;
+    const name = found[2] ?? found[3] ?? '';
+    let property: RegExp;
+    try {
+      property = new RegExp(/^[A-Z][a-z]?$/.test(name) ? `\\p{${name}}` : `\\p{Script=${name}}`, 'u');
+    } catch {
+      throw this.#wrong(`there is no class named ${name}`);
+    }
+    const chars: Chars = code => property.test(String.fromCodePoint(code));
+    return (char === 'P') !== (found[1] === '^') ? not(chars) : chars;
+  }
+
+  /** The code point of an escape that stands for one character; the letter is already taken. */
+  #escaped(char: string): number {
+    const control = Object.hasOwn(controls, char) ? controls[char] : undefined;
+    if (control !== undefined) return control;
+    const rest = this.#chars.slice(this.#next, this.#next + 12).join('');
+    const hex = char === 'x' ? /^(?:([0-9a-fA-F]{2})|\{([0-9a-fA-F]{1,6})\})/.exec(rest) : null;
+    const octal = /^[0-7]{1,2}/.exec(rest)?.[0] ?? '';
+    if (hex !== null) {
+      this.#next += hex[0].length;
+      const code = Number.parseInt(hex[1] ?? hex[2] ?? '', 16);
+      if (code <= 0x10ffff) return code;
+    } else if (char === '0' || (/[1-7]/.test(char) && octal !== '')) {
+      this.#next += octal.length;
+      return Number.parseInt(char + octal, 8);
+    } else if (char !== '' && /[!-/:-@[-`{-~]/.test(char)) {
+      return char.codePointAt(0) ?? 0;
+    }
+    throw this.#wrong(`\\${char} is not an escape`);
+  }
+
+  #class(): Chars {
+    const sets: Chars[] = [];
+    const negated = this.#accept('^');
+    for (let first = true; ; first = false) {
+      if (!first && this.#accept(']')) break;
+      const named = /^\[:(\^?)(\w+):\]/.exec(this.#chars.slice(this.#next, this.#next + 16).join(''));
+      if (named !== null) {
+        const set = Object.hasOwn(posix, named[2] ?? '') ? posix[named[2] ?? ''] : undefined;
+        if (set === undefined) throw this.#wrong(`there is no class named ${named[2]}`);
+        this.#next += named[0].length;
+        sets.push(named[1] === '^' ? not(set) : set);
+        continue;
+      }
+      const from = this.#member();
+      if (typeof from === 'function') {
+        sets.push(from);
+        continue;
+      }
+      const dashed = this.#chars[this.#next] === '-' && this.#chars[this.#next + 1] !== ']';
+      if (!dashed) {
+        sets.push(this.#same(from));
+        continue;
+      }
+      this.#next += 1;
+      const to = this.#member();
+      if (typeof to === 'function' || to < from)
+        throw this.#wrong('it has a range that ends before it begins');
+      sets.push(this.#flags.i ? foldedRange(from, to) : range(from, to));
+    }
+    return negated ? not(anyOf(sets)) : anyOf(sets);
+  }
+
+  #member(): Chars | number {
+    const char = this.#chars[this.#next];
+    if (char === undefined) throw this.#wrong('a [ is not closed');
+    this.#next += 1;
+    if (char !== '\\') return char.codePointAt(0) ?? 0;
+    const escaped = this.#chars[this.#next] ?? '';
+    this.#next += 1;
+    return this.#shorthand(escaped) ?? this.#escaped(escaped);
+  }
+}
+
+function foldedRange(from: number, to: number): Chars {
+  const within = range(from, to);
+  return code => {
+    const char = String.fromCodePoint(code);
+    return [char, char.toLowerCase(), char.toUpperCase()].some(each => within(each.codePointAt(0) ?? 0));
+  };
+}
+
+function assemble(whole: Part): Step[] {
+  const steps: Step[] = [];
+  const add = (step: Step): void => {
+    steps.push(step);
+    if (steps.length > mostSteps) {
+      throw new Fault(
+        'FORMULA_FAILED',
+        `the pattern is too large: it unfolds to more than ${mostSteps} steps`,
+      );
+    }
+  };
+  const split = (): number[] => {
+    const to: number[] = [steps.length + 1];
+    add({ kind: 'split', to });
+    return to;
+  };
+  const lay = (part: Part): void => {
+    switch (part.kind) {
+      case 'chars':
+      case 'assert':
+        add(part);
+        break;
+      case 'all':
+        for (const each of part.parts) lay(each);
+        break;
+      case 'either': {
+        const jumps: number[][] = [];
+        for (const each of part.parts) {
+          const skip = split();
+          lay(each);
+          const jump = split();
+          jump.length = 0;
+          jumps.push(jump);
+          skip.push(steps.length);
+        }
+        // Whoever falls off the last alternative has matched none.
+        add({ kind: 'chars', chars: () => false });
+        for (const jump of jumps) jump.push(steps.length);
+        break;
+      }
+      case 'repeat': {
+        for (let count = 0; count < part.least; count += 1) lay(part.part);
+        if (part.most === Number.POSITIVE_INFINITY) {
+          const start = steps.length;
+          const skip = split();
+          lay(part.part);
+          add({ kind: 'split', to: [start] });
+          skip.push(steps.length);
+        } else {
+          const skips: number[][] = [];
+          for (let count = part.least; count < part.most; count += 1) {
+            skips.push(split());
+            lay(part.part);
+          }
+          for (const skip of skips) skip.push(steps.length);
+        }
+      }
+    }
+  };
+  lay(whole);
+  add({ kind: 'match' });
+  return steps;
+}
+
+function run(steps: readonly Step[], text: string, spend: (steps: number) => void): boolean {
+  let now: number[] = [];
+  let before = none;
+  let at = 0;
+  for (;;) {
+    const after = text.codePointAt(at) ?? none;
+    const seen = new Uint8Array(steps.length);
+    const next: number[] = [];
+    // A match may begin anywhere, so the first step is tried anew at each character.
+    const open = [0, ...now.toReversed()];
+    while (open.length > 0) {
+      const index = open.pop() ?? 0;
+      if (seen[index] === 1) continue;
+      seen[index] = 1;
+      const step = steps[index];
+      if (step === undefined) continue;
+      if (step.kind === 'match') return true;
+      if (step.kind === 'split') open.push(...step.to);
+      else if (step.kind === 'assert') {
+        if (step.holds(before, after)) open.push(index + 1);
+      } else if (after !== none && step.chars(after)) next.push(index + 1);
+    }
+    spend(1 + (steps.length >> 3));
+    if (after === none) return false;
+    now = next;
+    before = after;
+    at += after > 0xffff ? 2 : 1;
+  }
+}
