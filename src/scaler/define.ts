@@ -89,6 +89,11 @@ export function defineScaler<S extends Shape, C extends object, P = ValuesOf<S>>
   };
 }
 
+/** What `resolve` returns where the parameters do not fit together. */
+export function refuse(problems: Problem[]): { problems: Problem[] } {
+  return { problems };
+}
+
 /** A trigger type whose numbers the world itself knows: cpu and memory. */
 export interface ResourceScaler {
   readonly type: 'cpu' | 'memory';

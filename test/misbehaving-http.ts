@@ -1,0 +1,93 @@
+import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import { createServer as createTcpServer } from 'node:net';
+
+/** A server on 127.0.0.1 whose conduct can be changed while it runs. */
+export interface TestServer extends AsyncDisposable {
+  host: string;
+  port: number;
+  /** `http://host:port` */
+  url: string;
+  /** Connections that are open now. */
+  openSockets(): number;
+  /** Connections and requests so far. */
+  seen(): { connections: number; requests: number };
+}
+
+/** Serves with `answer`, which may answer, stay silent or hang up. */
+export async function httpServer(answer: RequestListener): Promise<TestServer> {
+  let requests = 0;
+  const server = createServer((req, res) => {
+    requests += 1;
+    answer(req, res);
+  });
+  return started(server, () => requests);
+}
+
+/** Talks to each connection as `talk` says, with no protocol of its own. */
+export async function tcpServer(talk: (socket: Socket) => void): Promise<TestServer> {
+  return started(createTcpServer(talk), () => 0);
+}
+
+async function started(
+  server: ReturnType<typeof createTcpServer>,
+  requests: () => number,
+): Promise<TestServer> {
+  const sockets = new Set<Socket>();
+  let connections = 0;
+  server.on('connection', (socket: Socket) => {
+    connections += 1;
+    sockets.add(socket);
+    socket.on('error', () => {});
+    socket.on('close', () => sockets.delete(socket));
+  });
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  return {
+    host: '127.0.0.1',
+    port,
+    url: `http://127.0.0.1:${port}`,
+    openSockets: () => sockets.size,
+    seen: () => ({ connections, requests: requests() }),
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      if (server.listening) await new Promise(resolve => server.close(resolve));
+    },
+  };
+}
+
+/** A port of 127.0.0.1 that nothing listens on. */
+export async function closedPort(): Promise<number> {
+  const server = await tcpServer(() => {});
+  await server[Symbol.asyncDispose]();
+  return server.port;
+}
+
+/** Answers as a careless server does: with everything it was sent, secrets and all. */
+export function quoting(status: number, headers: Record<string, string> = {}): RequestListener {
+  return (req, res) => {
+    res.writeHead(status, { 'content-type': 'text/plain', ...headers });
+    res.end(`${JSON.stringify(req.headers)} ${req.url}`);
+  };
+}
+
+export const misbehaviours = {
+  silent: (_req: IncomingMessage, _res: ServerResponse) => {},
+  garbage: (_req: IncomingMessage, res: ServerResponse) => {
+    res.writeHead(200, { 'content-type': 'application/json' });
+    res.end(Buffer.from([0xff, 0xfe, 0x00, 0x7b, 0x3c, 0x25, 0x80, 0x0a]));
+  },
+  empty: (_req: IncomingMessage, res: ServerResponse) => {
+    res.writeHead(200);
+    res.end();
+  },
+  tooLarge: (_req: IncomingMessage, res: ServerResponse) => {
+    res.writeHead(200, { 'content-type': 'application/json' });
+    res.end(Buffer.alloc(10 * 1024 * 1024, '[1,'));
+  },
+  hangsUp: (_req: IncomingMessage, res: ServerResponse) => {
+    res.writeHead(200, { 'content-length': '1000' });
+    res.write('{"half":');
+    setImmediate(() => res.destroy());
+  },
+} satisfies Record<string, RequestListener>;
