@@ -3,6 +3,9 @@ import type { OpenContext, ParamContext, ReadContext } from './context.ts';
 import type { Delivery } from './delivery.ts';
 import type { Shape, ValuesOf } from './params.ts';
 
+/** Whether a number is of the messages that wait, or also of those that are being processed. */
+export type Counts = 'waiting' | 'waiting and in flight';
+
 /**
  * The code for a trigger type. `P` is what its parameters become, `C` an open connection.
  * Made by `defineScaler`; the engine sees it with both unknown.
@@ -18,8 +21,8 @@ export interface Scaler<P = unknown, C = unknown> {
   /** The target value of a type that has no parameter for it. */
   readonly fixedTarget: number | undefined;
   readonly activationParam: string | undefined;
-  /** Whether the number includes messages that are being processed; the job arithmetic needs it. */
-  readonly counts: 'waiting' | 'waiting and in flight';
+  /** Whether the number includes messages that are being processed, unless `countsFor` says otherwise. */
+  readonly counts: Counts;
   /** True for types whose metrics KEDA refuses to cache. */
   readonly noCachedMetrics: boolean;
   /** Checks what single parameters cannot say and computes what the other functions use. */
@@ -30,6 +33,8 @@ export interface Scaler<P = unknown, C = unknown> {
   endpoint(params: P): string;
   /** What a reading is shared by among triggers of one connection; undefined where it never is. */
   query(params: P): string | undefined;
+  /** What the number includes with these parameters; the job arithmetic needs it. */
+  countsFor(params: P): Counts;
   /** How long a reading may take, in milliseconds, where the parameters say. */
   timeoutMs(params: P): number | undefined;
   open(params: P, context: OpenContext): Promise<C>;
@@ -48,7 +53,9 @@ export interface ScalerDeclaration<S extends Shape, P, C extends object> {
   /** The parameter with the target value, or the value itself where KEDA fixes it. */
   target: (keyof S & string) | number;
   activation?: keyof S & string;
-  counts?: 'waiting' | 'waiting and in flight';
+  counts?: Counts;
+  /** Where it depends on the parameters. */
+  countsFor?(params: P): Counts;
   /** True for types whose metrics KEDA refuses to cache. */
   noCachedMetrics?: boolean;
   /** Returns the problems found, or the params; the plain values unless given. */
@@ -82,6 +89,7 @@ export function defineScaler<S extends Shape, C extends object, P = ValuesOf<S>>
     resolve: (values, context) =>
       declaration.resolve === undefined ? (values as P) : declaration.resolve(values as ValuesOf<S>, context),
     query: params => declaration.query?.(params),
+    countsFor: params => declaration.countsFor?.(params) ?? counts,
     timeoutMs: params => declaration.timeoutMs?.(params),
     async close(conn) {
       if (Symbol.asyncDispose in conn) await (conn as AsyncDisposable)[Symbol.asyncDispose]();
