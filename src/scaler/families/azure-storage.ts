@@ -17,9 +17,6 @@ import { parseStorageXml, textOf } from './azure-storage-xml.ts';
 /** Known to every Azure cloud, to Azure Stack Hub and to Azurite. */
 const apiVersion = '2018-11-09';
 
-/** A page of 5,000 blobs, or 32 messages of 64 KiB in which every character is escaped. */
-const maxAnswerBytes = 16 * 1024 * 1024;
-
 /** What a trigger says about the account it reads, once checked. */
 export interface StorageAccount {
   service: StorageService;
@@ -102,6 +99,8 @@ export interface StorageRequest {
   query?: Readonly<Record<string, string>>;
   /** An XML document. */
   body?: string;
+  /** Refuse an answer larger than this; 4 MiB unless told. */
+  maxBytes?: number;
 }
 
 /** When and until when a request is made. */
@@ -151,10 +150,14 @@ export function openStorage(account: StorageAccount, context: OpenContext): Stor
   };
 }
 
-type Prepared = Required<Pick<HttpRequest, 'method' | 'headers'>> & { url: URL; body: Buffer | undefined };
+type Prepared = Required<Pick<HttpRequest, 'method' | 'headers'>> & {
+  url: URL;
+  body: Buffer | undefined;
+  maxBytes: number | undefined;
+};
 
 function prepare(
-  { method, path, query = {}, body }: StorageRequest,
+  { method, path, query = {}, body, maxBytes }: StorageRequest,
   endpoint: string,
   { clientName, now }: { clientName: string; now: number },
 ): Prepared {
@@ -173,11 +176,11 @@ function prepare(
     'x-ms-version': apiVersion,
   };
   if (body !== undefined) headers['content-type'] = 'application/xml';
-  return { method, url, headers, body: body === undefined ? undefined : Buffer.from(body, 'utf8') };
+  return { method, url, headers, body: body === undefined ? undefined : Buffer.from(body, 'utf8'), maxBytes };
 }
 
 async function authorize(
-  { method, url, headers, body }: Prepared,
+  { method, url, headers, body, maxBytes }: Prepared,
   credential: Credential,
   signal: AbortSignal,
 ): Promise<HttpRequest> {
@@ -185,9 +188,9 @@ async function authorize(
     method,
     url: text,
     signal,
-    maxBytes: maxAnswerBytes,
     headers: authorization === undefined ? headers : { ...headers, authorization },
     ...(body === undefined ? {} : { body }),
+    ...(maxBytes === undefined ? {} : { maxBytes }),
   });
   switch (credential.kind) {
     case 'sas':
