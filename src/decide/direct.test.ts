@@ -57,7 +57,7 @@ const twoMore: ScalingBehavior = { scaleUp: { policies: [{ type: 'Pods', value: 
 describe('waking up', () => {
   it.each<[string, Partial<DirectSeen>, Partial<DirectLimits>, number | 'hold']>([
     ['goes straight to what is needed', { metrics: [queue(125)] }, {}, 13],
-    ['goes no further than the maximum', { metrics: [queue(1e6)] }, {}, 20],
+    ['goes no further than the maximum', { metrics: [queue(250)] }, {}, 20],
     ['goes to the minimum at least', { metrics: [queue(5)] }, { minReplicaCount: 3 }, 3],
     ['goes to one where the value is zero', { metrics: [queue(0)] }, {}, 1],
     ['goes to one where no value is known', { metrics: [queue(undefined)] }, {}, 1],
@@ -92,8 +92,8 @@ describe('waking up', () => {
       13,
     ],
     [
-      'stays idle while scaling out is paused',
-      { replicas: 2 },
+      'stays between idle and the minimum while scaling out is paused',
+      { replicas: 3 },
       { idleReplicaCount: 2, minReplicaCount: 5, pausedScaleOut: true },
       'hold',
     ],

@@ -4,6 +4,7 @@ import {
   decideHpa,
   type HpaDecision,
   type HpaLimits,
+  type HpaSeen,
   type HpaSettings,
   type HpaSteps,
   historyAfter,
@@ -54,11 +55,12 @@ export type DirectDecision = ScaleDecision & {
 export function decideReplicas(seen: DirectSeen, limits: DirectLimits, now: number): DirectDecision {
   const table = decideScale(seen, limits, now);
   const replicas = seen.replicas ?? 0;
-  if (table.rule === 'activate') return wake({ ...seen, replicas }, { limits, table }, now);
+  if (table.rule === 'activate') return wake(hpaSeen(seen, replicas), { limits, table }, now);
   if (table.kind === 'scale' || !leavesToMetrics(table.rule, replicas, limits)) {
-    return direct(table, { hpa: undefined, history: seen.history, from: replicas });
+    const to = table.kind === 'scale' ? table.to : undefined;
+    return direct(table, { hpa: undefined, history: seen.history, from: replicas }, { to, why: table.why });
   }
-  return steer(table, decideHpa({ ...seen, replicas }, hpaLimits(limits), now));
+  return steer(table, decideHpa(hpaSeen(seen, replicas), hpaLimits(limits), now));
 }
 
 function leavesToMetrics(rule: Rule, replicas: number, { idleReplicaCount: idle }: DirectLimits): boolean {
@@ -66,6 +68,11 @@ function leavesToMetrics(rule: Rule, replicas: number, { idleReplicaCount: idle 
     return false;
   // An HPA would lift an idle target to the minimum at once; resting there is what idle is for.
   return idle === undefined || replicas > idle || rule === 'active' || rule === 'partly-failing';
+}
+
+function hpaSeen(seen: DirectSeen, replicas: number): HpaSeen {
+  const { metrics, statusReplicas, readyReplicas, history } = seen;
+  return { replicas, metrics, statusReplicas, readyReplicas, history };
 }
 
 function hpaLimits(limits: DirectLimits): HpaLimits {
@@ -85,8 +92,15 @@ interface Extra {
   from: number;
 }
 
-function direct(table: ScaleDecision, { hpa, history, from }: Extra, why = table.why): DirectDecision {
-  return { ...table, why, hpa, history, from };
+/** The table's conditions with the metrics' number; `to` undefined holds. Spelt out, as spreading is slow here. */
+function direct(
+  table: ScaleDecision,
+  { hpa, history, from }: Extra,
+  { to, why }: { to: number | undefined; why: string },
+): DirectDecision {
+  const { rule, ready, active, paused, refreshesLastActive } = table;
+  const outcome = { rule, why, ready, active, paused, refreshesLastActive, hpa, history, from };
+  return to === undefined ? { kind: 'hold', ...outcome } : { kind: 'scale', to, ...outcome };
 }
 
 const lead: Partial<Record<Rule, string>> = {
@@ -101,15 +115,17 @@ const lead: Partial<Record<Rule, string>> = {
 
 /** The table left it to the metrics: its conditions, their number. */
 function steer(table: ScaleDecision, hpa: HpaDecision): DirectDecision {
-  const extra = { hpa, history: hpa.history, from: hpa.from };
   const why = (lead[table.rule] ?? '') + hpa.why;
-  if (hpa.kind === 'hold') return direct(table, extra, why);
-  return { ...direct(table, extra, why), kind: 'scale', to: hpa.to };
+  return direct(
+    table,
+    { hpa, history: hpa.history, from: hpa.from },
+    { to: hpa.kind === 'scale' ? hpa.to : undefined, why },
+  );
 }
 
 /** From zero, or from idle, straight to what is needed. */
 function wake(
-  seen: DirectSeen & { replicas: number },
+  seen: HpaSeen,
   { limits, table }: { limits: DirectLimits; table: ScaleDecision },
   now: number,
 ): DirectDecision {
@@ -122,18 +138,14 @@ function wake(
   const asked = propose(seen, { rules, settings, now });
   if (asked.proposed === undefined) {
     const extra = { hpa: stepsOf(asked, undefined), history, from: base };
-    return { ...direct(table, extra, `${table.why} ${asked.why}`), kind: 'scale', to: base };
+    return direct(table, extra, { to: base, why: `${table.why} ${asked.why}` });
   }
   const wanted = { current: base, proposed: asked.proposed, limits: hpaLimits(limits), rules, settings };
   const rated = normalize(wanted, history, now);
   const step = limits.behavior?.scaleUp === undefined ? unrated(rated, hpaLimits(limits)) : rated;
   const cause = limits.forceActivation ? 'Activation is forced: ' : 'A trigger is active: ';
   const extra = { hpa: stepsOf(asked, step), history: step.history, from: base };
-  return {
-    ...direct(table, extra, cause + tell(seen.replicas, asked, step)),
-    kind: 'scale',
-    to: step.to,
-  };
+  return direct(table, extra, { to: step.to, why: cause + tell(seen.replicas, asked, step) });
 }
 
 /** The default rates are there to tame noise; nobody asked for them on the way up from zero. */

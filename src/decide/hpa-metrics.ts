@@ -88,14 +88,14 @@ export interface MetricContext {
 
 /** A trigger's metric with what is known of it; undefined answers are triggers that were not read yet. */
 export function externalMetric(
-  spec: Pick<ExternalMetric, 'name' | 'targetType' | 'target'>,
+  { name, targetType, target }: Pick<ExternalMetric, 'name' | 'targetType' | 'target'>,
   answer: Answer | undefined,
 ): ExternalMetric {
   if (answer?.kind === 'read' || answer?.kind === 'fallback') {
-    return { kind: 'external', ...spec, value: reportedValue(answer.value) };
+    return { kind: 'external', name, targetType, target, value: reportedValue(answer.value) };
   }
   const problem = answer === undefined ? 'it has not been read yet' : answer.fault.message;
-  return { kind: 'external', ...spec, value: undefined, problem };
+  return { kind: 'external', name, targetType, target, value: undefined, problem };
 }
 
 /** Whether a ratio is so close to 1 that nothing is done. */

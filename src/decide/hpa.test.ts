@@ -147,6 +147,11 @@ describe('resource metrics', () => {
       cpu([pod(1), pod(1, { pod: 'odd', requested: undefined })]),
       /pod odd has no cpu request/,
     ],
+    [
+      'a deleted pod has no request',
+      cpu([pod(1), pod(1, { pod: 'gone', requested: undefined, deleting: true })]),
+      /pod gone has no cpu request/,
+    ],
   ])('holds where %s', (_title, metric, problem) => {
     const decision = decideHpa(seen([metric]), limits(), noon);
 
@@ -168,14 +173,21 @@ describe('several metrics', () => {
     expect(decision.why).toBe('topic asks for 7; goes from 4 to 7.');
   });
 
-  it.each<[string, HpaMetric[], string, number]>([
+  it.each<[string, HpaMetric[], string, number, Partial<HpaSeen>?]>([
     ['an unknown one does not stop a scale-up', [queue(undefined), queue(70)], 'scale', 7],
     ['an unknown one stops a scale-down', [queue(10), queue(undefined)], 'hold', 4],
     ['none known holds', [queue(undefined), queue(undefined)], 'hold', 4],
+    [
+      'a Value without any pod counts as unknown',
+      [queue(90, { targetType: 'Value' })],
+      'hold',
+      4,
+      { statusReplicas: 0 },
+    ],
     ['none there holds', [], 'hold', 4],
     ['a target of zero counts as unknown', [queue(10, { target: 0 })], 'hold', 4],
-  ])('%s', (_title, metrics, kind, replicas) => {
-    const decision = decideHpa(seen(metrics), limits(), noon);
+  ])('%s', (_title, metrics, kind, replicas, over) => {
+    const decision = decideHpa(seen(metrics, over), limits(), noon);
 
     expect(decision).toMatchObject({ kind, to: replicas });
   });

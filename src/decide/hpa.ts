@@ -243,11 +243,8 @@ export function normalize(wanted: Normalizing, history: HpaHistory, now: number)
   if (rules === undefined) {
     const keepMs = settings.downscaleStabilizationMs;
     const stabilized = highestSince(history, now - keepMs, proposed, true);
-    return {
-      ...withoutRules(wanted, stabilized),
-      stabilized,
-      history: recommend(history, proposed, { now, keepMs }),
-    };
+    const { to, limit } = withoutRules(wanted, stabilized);
+    return { to, limit, stabilized, history: recommend(history, proposed, { now, keepMs }) };
   }
   const upMs = (rules.up.stabilizationWindowSeconds ?? 0) * 1000;
   const downSeconds = rules.down.stabilizationWindowSeconds;
@@ -255,11 +252,9 @@ export function normalize(wanted: Normalizing, history: HpaHistory, now: number)
   const low = lowestSince(history, now - upMs, proposed);
   const high = highestSince(history, now - downMs, proposed);
   const stabilized = Math.min(Math.max(wanted.current, low), high);
-  return {
-    ...withRules(wanted, { rules, stabilized }, { history, now }),
-    stabilized,
-    history: recommend(history, proposed, { now, keepMs: Math.max(upMs, downMs) }),
-  };
+  const { to, limit } = withRules(wanted, { rules, stabilized }, { history, now });
+  const keepMs = Math.max(upMs, downMs);
+  return { to, limit, stabilized, history: recommend(history, proposed, { now, keepMs }) };
 }
 
 type Limited = Pick<Normalized, 'to' | 'limit'>;
