@@ -101,7 +101,7 @@ export function contains(frame: Frame, needle: Value, hay: Value): boolean {
   if (hay instanceof Pairs) return hay.has(needle);
   if (!Array.isArray(hay)) throw failed(`in needs an array or a map at its right, not ${kindOf(hay)}`);
   frame.spend(hay.length);
-  return hay.some(each => equal(each, needle));
+  return hay.some(each => equal(frame, each, needle));
 }
 
 /** An element or entry; `base[-1]` is the last. What is not in a map is nil, what is not in an array a failure. */
@@ -129,17 +129,17 @@ export function slice(frame: Frame, base: Value, ends: { from: Value; to: Value 
 }
 
 /** The four comparisons. NaN is before and after nothing. */
-export function compare(op: '<' | '>' | '<=' | '>=', a: Value, b: Value): boolean {
+export function compare(frame: Frame, op: '<' | '>' | '<=' | '>=', [a, b]: readonly [Value, Value]): boolean {
   const left = typeof a === 'bigint' && typeof b === 'number' ? Number(a) : a;
   const right = typeof b === 'bigint' && typeof a === 'number' ? Number(b) : b;
   switch (op) {
     case '<':
-      return less(left, right);
+      return less(frame, [left, right]);
     case '>':
-      return less(right, left, '>');
+      return less(frame, [right, left], op);
     case '<=':
-      return less(left, right, op) || equal(left, right);
+      return less(frame, [left, right], op) || left === right;
     case '>=':
-      return less(right, left, op) || equal(left, right);
+      return less(frame, [right, left], op) || left === right;
   }
 }

@@ -1,11 +1,11 @@
 import { didYouMean } from '../../spec/suggest.ts';
 import { Misspelling } from './lexer.ts';
+import { constantOf } from './operators.ts';
 import { isBuiltin } from './parser.ts';
 import { checkPattern } from './pattern.ts';
 import { signatures } from './signatures.ts';
 import type { Node, NodeOf } from './syntax.ts';
 import {
-  any,
   array,
   arrayOf,
   assignable,
@@ -145,12 +145,7 @@ class Checker {
     if (node.op === 'matches' && node.right.kind === 'literal' && typeof node.right.value === 'string') {
       checkPattern(node.right.value, node.right.at);
     }
-    if (
-      node.op === '%' &&
-      isLiteralInt(node.left) &&
-      node.right.kind === 'literal' &&
-      node.right.value === 0n
-    ) {
+    if (node.op === '%' && constantOf(node.right) === 0n && typeof constantOf(node.left) === 'bigint') {
       throw new Misspelling('% by zero', node.at);
     }
     const type = binaryType(node.op, left, right);
@@ -338,10 +333,6 @@ function literalType(value: NodeOf<'literal'>['value']): Type {
   }
 }
 
-function isLiteralInt(node: Node): boolean {
-  return node.kind === 'literal' && typeof node.value === 'bigint';
-}
-
 function checkIn(left: Type, right: Type, at: number): Type {
   if (right.kind === 'map') {
     if (isUnknown(left) || right.key === 'any' || left.kind === 'string') return bool;
@@ -404,5 +395,5 @@ function binaryType(op: NodeOf<'binary'>['op'], left: Type, right: Type): Type |
 
 /** What a formula may give: a number, or something only the moment will tell. */
 export function mayBeNumber(type: Type): boolean {
-  return isNumber(type) || isUnknown(type) || type.kind === 'nil' || type === any;
+  return isNumber(type) || isUnknown(type) || type.kind === 'nil';
 }

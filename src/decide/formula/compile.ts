@@ -122,9 +122,9 @@ class Compiler {
       case '??':
         return frame => left(frame) ?? right(frame);
       case '==':
-        return frame => equal(left(frame), right(frame));
+        return guarded(at, frame => equal(frame, left(frame), right(frame)));
       case '!=':
-        return frame => !equal(left(frame), right(frame));
+        return guarded(at, frame => !equal(frame, left(frame), right(frame)));
       case '<':
       case '>':
       case '<=':
@@ -174,7 +174,9 @@ class Compiler {
       if (typeof source !== 'string')
         throw failed(`matches takes a string as pattern, not ${kindOf(source)}`);
       frame.spend(10 + source.length);
-      return compilePattern(source).test(text, steps => frame.spend(steps));
+      const made = compilePattern(source);
+      frame.spend(made.size);
+      return made.test(text, steps => frame.spend(steps));
     };
   }
 

@@ -1,5 +1,5 @@
 import type { Frame } from './frame.ts';
-import { failed, kindOf, less, show, truncate, type Value, wrap } from './values.ts';
+import { failed, kindOf, less, truncate, type Value, wrap } from './values.ts';
 
 type NumberFunction = (frame: Frame, args: readonly Value[]) => Value;
 
@@ -34,7 +34,7 @@ function shift(name: string, work: (a: bigint, by: bigint) => bigint): NumberFun
 }
 
 /** The largest or least of numbers and of arrays of numbers; nil where there is none. */
-function extreme(name: string, beats: (held: Value, value: Value) => boolean): NumberFunction {
+function extreme(name: string, beats: (frame: Frame, held: Value, value: Value) => boolean): NumberFunction {
   const search = (frame: Frame, values: readonly Value[], depth: number): Value => {
     if (depth > 1_000) throw failed('an array nests deeper than 1000 levels');
     let held: Value = null;
@@ -45,7 +45,7 @@ function extreme(name: string, beats: (held: Value, value: Value) => boolean): N
       if (typeof found !== 'number' && typeof found !== 'bigint') {
         throw failed(`${name} takes numbers and arrays of them, not ${kindOf(found)}`);
       }
-      if (held === null || beats(held, found)) held = found;
+      if (held === null || beats(frame, held, found)) held = found;
     }
     return held;
   };
@@ -107,7 +107,7 @@ function toInt(value: Value): Value {
     if (wrap(whole) === whole) return whole;
   }
   throw failed(
-    `int cannot be made of ${typeof value === 'string' ? show(value).slice(0, 40) : kindOf(value)}`,
+    `int cannot be made of ${typeof value === 'string' ? JSON.stringify(value.slice(0, 40)) : kindOf(value)}`,
   );
 }
 
@@ -117,12 +117,13 @@ function toFloat(value: Value): Value {
   const float = typeof value === 'string' ? parseFloat64(value) : undefined;
   if (float !== undefined) return float;
   throw failed(
-    `float cannot be made of ${typeof value === 'string' ? show(value).slice(0, 40) : kindOf(value)}`,
+    `float cannot be made of ${typeof value === 'string' ? JSON.stringify(value.slice(0, 40)) : kindOf(value)}`,
   );
 }
 
 /** What Go's ParseFloat takes: decimals, hexadecimals with a binary exponent, inf and nan; nothing too large. */
-function parseFloat64(text: string): number | undefined {
+function parseFloat64(written: string): number | undefined {
+  const text = written.replace(/(?<=[\dxX])_(?=\d)/g, '');
   const special = /^([+-]?)(?:inf|infinity)$/i.exec(text);
   if (special !== null) return special[1] === '-' ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
   if (/^nan$/i.test(text)) return Number.NaN;
@@ -149,8 +150,8 @@ export const numberFunctions: Readonly<Record<string, NumberFunction>> = {
   round: rounding('round', round),
   int: (_frame, [value = null]) => toInt(value),
   float: (_frame, [value = null]) => toFloat(value),
-  max: extreme('max', (held, value) => less(held, value)),
-  min: extreme('min', (held, value) => less(value, held)),
+  max: extreme('max', (frame, held, value) => less(frame, [held, value])),
+  min: extreme('min', (frame, held, value) => less(frame, [value, held])),
   mean: (frame, args) => {
     const { count, sum } = mean(frame, args);
     return count === 0 ? 0 : sum / count;

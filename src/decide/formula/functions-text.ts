@@ -98,18 +98,20 @@ function repeat(frame: Frame, args: readonly Value[]): Value {
 }
 
 /** A value as JSON that `JSON.stringify` understands, keys sorted as Go sorts them. */
-function plain(value: Value): unknown {
+function plain(frame: Frame, value: Value): unknown {
+  frame.grow(1);
+  if (typeof value === 'string') frame.spend(value.length);
   if (typeof value === 'bigint') {
     const raw = Number(value);
     if (BigInt(raw) === value) return raw;
     throw failed(`toJSON cannot write the int ${value} exactly`);
   }
   if (typeof value === 'number' && !Number.isFinite(value)) throw failed(`JSON has no ${value}`);
-  if (Array.isArray(value)) return value.map(plain);
+  if (Array.isArray(value)) return value.map(each => plain(frame, each));
   if (!(value instanceof Pairs)) return value;
   if (!value.textKeys) throw failed('toJSON takes only maps that have strings as keys');
   const keys = [...value.entries.keys()].map(String).sort();
-  return Object.fromEntries(keys.map(key => [key, plain(value.get(key))]));
+  return Object.fromEntries(keys.map(key => [key, plain(frame, value.get(key))]));
 }
 
 function fromPlain(frame: Frame, value: unknown): Value {
@@ -155,7 +157,7 @@ export const textFunctions: Readonly<Record<string, TextFunction>> = {
   hasPrefix: texts('hasPrefix', ([value = '', prefix = '']) => value.startsWith(prefix)),
   hasSuffix: texts('hasSuffix', ([value = '', suffix = '']) => value.endsWith(suffix)),
   toJSON: (frame, [value = null]) => {
-    const json = JSON.stringify(plain(value), undefined, 2).replace(
+    const json = JSON.stringify(plain(frame, value), undefined, 2).replace(
       /[<>&\u2028\u2029]/g,
       char => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
     );

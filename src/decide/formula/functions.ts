@@ -51,7 +51,7 @@ export function sortBy(
   frame.spend(values.length * Math.ceil(Math.log2(values.length + 1)));
   const sign = order === 'asc' ? 1 : -1;
   const places = values.map((value, index) => ({ value, key: keys[index] ?? null }));
-  places.sort(({ key: a }, { key: b }) => (less(a, b) ? -sign : less(b, a) ? sign : 0));
+  places.sort(({ key: a }, { key: b }) => (less(frame, [a, b]) ? -sign : less(frame, [b, a]) ? sign : 0));
   return places.map(({ value }) => value);
 }
 
@@ -70,7 +70,7 @@ const arrayFunctions: Record<string, BuiltIn> = {
   },
   type: (_frame, args) => kindOf(argument(args, 0)),
   string: (frame, args) => {
-    const text = show(argument(args, 0));
+    const text = show(frame, argument(args, 0));
     frame.read(text.length);
     return text;
   },
@@ -120,7 +120,7 @@ const arrayFunctions: Record<string, BuiltIn> = {
     const kept: Value[] = [];
     for (const value of arrayAt(args, 0, 'uniq')) {
       frame.spend(1 + kept.length);
-      if (!kept.some(each => equal(each, value))) kept.push(value);
+      if (!kept.some(each => equal(frame, each, value))) kept.push(value);
     }
     return kept;
   },
@@ -140,7 +140,7 @@ const arrayFunctions: Record<string, BuiltIn> = {
   },
 };
 
-/** The built-ins that take no predicate, by name; the same names as in `signatures.ts`, but for the dates. */
+/** The built-ins that take no predicate, by name; the same names as in `signatures.ts`. */
 export const builtIns: Readonly<Record<string, BuiltIn>> = {
   ...arrayFunctions,
   ...numberFunctions,

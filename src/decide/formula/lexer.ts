@@ -136,9 +136,8 @@ function escapeAt(rest: string, where: { quote: string; at: number }): { value: 
   if (simple) return { value: simple, length: 1 };
   const octal = /^[0-3][0-7]{2}/.exec(rest)?.[0];
   if (octal !== undefined) return { value: String.fromCodePoint(Number.parseInt(octal, 8)), length: 3 };
-  const hex = /^(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|u\{([0-9a-f]{1,6})\})/i.exec(rest);
-  // The letter itself is not case-blind: \X is no escape and \U takes eight digits.
-  if (hex !== null && 'xuU'.includes(char) && !(char === 'u' && hex[3]) && !(char === 'U' && !hex[3])) {
+  const hex = /^(?:x([\da-fA-F]{2})|u([\da-fA-F]{4})|U([\da-fA-F]{8})|u\{([\da-fA-F]{1,6})\})/.exec(rest);
+  if (hex !== null) {
     const code = Number.parseInt(hex[1] ?? hex[2] ?? hex[3] ?? hex[4] ?? '', 16);
     const surrogate = code >= 0xd800 && code <= 0xdfff;
     if (code <= 0x10ffff) {

@@ -153,25 +153,35 @@ function groupBy(forward: Walk): (frame: Frame, values: Value[]) => Value {
   };
 }
 
-function sortByKeys({ extra, at }: LoopParts, forward: Walk): (frame: Frame, values: Value[]) => Value {
+/** expr works the third argument out inside the loop: a `#` in it is this array's first element, not the outer one's. */
+function third(frame: Frame, values: readonly Value[], { extra, level }: LoopParts): Value | undefined {
+  if (extra === undefined) return undefined;
+  frame.items[level] = values[0] ?? null;
+  frame.indexes[level] = 0;
+  frame.gathered[level] = null;
+  return extra(frame);
+}
+
+function sortByKeys(parts: LoopParts, forward: Walk): (frame: Frame, values: Value[]) => Value {
   return (frame, values) => {
-    const order = extra === undefined ? 'asc' : extra(frame);
+    const order = third(frame, values, parts) ?? 'asc';
     const keys: Value[] = [];
     forward(frame, values, key => {
       keys.push(key);
       return false;
     });
-    frame.at = at;
+    frame.at = parts.at;
     return sortBy(frame, values, { keys, order });
   };
 }
 
-function reduce({ body, extra, level, weight, at }: LoopParts): (frame: Frame, values: Value[]) => Value {
+function reduce(parts: LoopParts): (frame: Frame, values: Value[]) => Value {
+  const { body, extra, level, weight, at } = parts;
   return (frame, values) => {
     if (extra === undefined && values.length === 0) {
       throw failed('reduce of an empty array needs a first value as third argument');
     }
-    let gathered = extra === undefined ? (values[0] ?? null) : extra(frame);
+    let gathered = third(frame, values, parts) ?? (extra === undefined ? (values[0] ?? null) : null);
     for (let index = extra === undefined ? 1 : 0; index < values.length; index += 1) {
       frame.at = at;
       frame.spend(weight);

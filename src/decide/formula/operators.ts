@@ -53,7 +53,7 @@ export function arithmetic(op: Arithmetic, sides: Sides): Code {
 }
 
 export function comparison(op: Comparison, sides: Sides): Code {
-  return fork(quickComparisons[op], (_frame, a, b) => compare(op, a, b), sides);
+  return fork(quickComparisons[op], (frame, a, b) => compare(frame, op, [a, b]), sides);
 }
 
 function fork(quick: (a: number, b: number) => Value, slow: Slow, { left, right, at, float }: Sides): Code {
@@ -98,6 +98,8 @@ const foldable: Partial<Record<NodeOf<'binary'>['op'], (a: number | bigint, b: n
   '-': subtract,
   '*': multiply,
   '/': divide,
+  // By zero there is nothing to fold: the checker refuses what the formula's own text divides so.
+  '%': (a, b) => (b === 0n ? null : remainder(a, b)),
   '**': power,
 };
 

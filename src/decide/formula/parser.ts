@@ -1,6 +1,6 @@
 import { didYouMean } from '../../spec/suggest.ts';
 import { Misspelling, type Token, tokenize } from './lexer.ts';
-import { functionNames } from './signatures.ts';
+import { dateFunctions, functionNames } from './signatures.ts';
 import type { BinaryOperator, Node } from './syntax.ts';
 
 /** How deep brackets, prefixes and branches may nest: deeper ones would exhaust the stack that parses them. */
@@ -65,7 +65,7 @@ const loops: Record<string, { predicate: 'required' | 'optional'; extra?: true }
 
 /** Whether a name is that of a built-in, and may therefore not name a variable. */
 export function isBuiltin(name: string): boolean {
-  return Object.hasOwn(loops, name) || functionNames.includes(name);
+  return Object.hasOwn(loops, name) || functionNames.includes(name) || dateFunctions.includes(name);
 }
 
 /**
@@ -310,6 +310,9 @@ class Parser {
     }
     const loop = Object.hasOwn(loops, name) ? loops[name] : undefined;
     if (loop !== undefined) return this.#loop(callee, loop, first);
+    if (dateFunctions.includes(name)) {
+      throw new Misspelling(`${name} works with dates or durations, which a formula cannot use here`, at);
+    }
     if (!functionNames.includes(name)) {
       const known = [...functionNames, ...Object.keys(loops)];
       throw new Misspelling(`there is no function ${name}${didYouMean(name, known)}`, at);

@@ -10,6 +10,8 @@ import { Misspelling } from './lexer.ts';
 export interface Pattern {
   /** Whether the text matches somewhere. `spend` is told each step's cost and may throw to end a search. */
   test(text: string, spend: (steps: number) => void): boolean;
+  /** How many steps the machine has. */
+  size: number;
 }
 
 type Chars = (code: number) => boolean;
@@ -75,7 +77,7 @@ const controls: Record<string, number> = { a: 7, f: 12, n: 10, r: 13, t: 9, v: 1
 /** Compiles a pattern; throws a Fault FORMULA_FAILED that says what is wrong with it. */
 export function compilePattern(source: string): Pattern {
   const steps = assemble(new PatternParser(source).whole());
-  return { test: (text, spend) => run(steps, text, spend) };
+  return { test: (text, spend) => run(steps, text, spend), size: steps.length };
 }
 
 /** Refuses a pattern that is written in the formula, before it runs. Throws a `Misspelling`. */
@@ -134,23 +136,22 @@ class PatternParser {
 
   #all(): Part {
     const parts: Part[] = [];
+    let repeated = false;
     for (;;) {
       const char = this.#chars[this.#next];
       if (char === undefined || char === '|' || char === ')') return { kind: 'all', parts };
-      const atom = this.#atom();
-      if (atom !== undefined) parts.push(this.#repeated(atom));
-    }
-  }
-
-  #repeated(part: Part): Part {
-    let repeats = 0;
-    for (;;) {
       const counts = this.#counts();
-      if (counts === undefined) return part;
-      repeats += 1;
-      if (repeats > 1) throw this.#wrong('one repetition follows another');
+      if (counts === undefined) {
+        parts.push(...this.#atoms());
+        repeated = false;
+        continue;
+      }
+      const part = parts.pop();
+      if (part === undefined) throw this.#wrong('there is nothing to repeat');
+      if (repeated) throw this.#wrong('one repetition follows another');
       this.#accept('?');
-      part = { kind: 'repeat', part, ...counts };
+      parts.push({ kind: 'repeat', part, ...counts });
+      repeated = true;
     }
   }
 
@@ -170,7 +171,8 @@ class PatternParser {
     return { least, most };
   }
 
-  #atom(): Part | undefined {
+  /** What one notation stands for: one part, none for flags, several for quoted text. */
+  #atoms(): Part[] {
     const char = this.#chars[this.#next] ?? '';
     this.#next += 1;
     const { s, m } = this.#flags;
@@ -178,22 +180,31 @@ class PatternParser {
       case '(':
         return this.#group();
       case '[':
-        return { kind: 'chars', chars: this.#class() };
+        return [{ kind: 'chars', chars: this.#class() }];
       case '.':
-        return { kind: 'chars', chars: s ? () => true : code => code !== 10 };
+        return [{ kind: 'chars', chars: s ? () => true : code => code !== 10 }];
       case '^':
-        return { kind: 'assert', holds: before => before === none || (m && before === 10) };
+        return [{ kind: 'assert', holds: before => before === none || (m && before === 10) }];
       case '$':
-        return { kind: 'assert', holds: (_before, after) => after === none || (m && after === 10) };
-      case '*':
-      case '+':
-      case '?':
-        throw this.#wrong(`there is nothing for ${char} to repeat`);
+        return [{ kind: 'assert', holds: (_before, after) => after === none || (m && after === 10) }];
       case '\\':
-        return this.#escape();
+        return this.#accept('Q') ? this.#quoted() : [this.#escape()];
       default:
-        return { kind: 'chars', chars: this.#same(char.codePointAt(0) ?? 0) };
+        return [this.#literal(char)];
     }
+  }
+
+  #literal(char: string): Part {
+    return { kind: 'chars', chars: this.#same(char.codePointAt(0) ?? 0) };
+  }
+
+  #quoted(): Part[] {
+    const parts: Part[] = [];
+    while (this.#next < this.#chars.length && !this.#accept('\\E')) {
+      parts.push(this.#literal(this.#chars[this.#next] ?? ''));
+      this.#next += 1;
+    }
+    return parts;
   }
 
   #same(code: number): Chars {
@@ -202,7 +213,7 @@ class PatternParser {
     return other => other === code || String.fromCodePoint(other).toLowerCase() === folded;
   }
 
-  #group(): Part | undefined {
+  #group(): Part[] {
     const outer = this.#flags;
     if (this.#accept('?')) {
       const rest = this.#chars.slice(this.#next, this.#next + 80).join('');
@@ -215,13 +226,13 @@ class PatternParser {
         for (const flag of flags[1] ?? '') if (flag !== 'U') this.#flags[flag as keyof Flags] = true;
         for (const flag of flags[2] ?? '') if (flag !== 'U') this.#flags[flag as keyof Flags] = false;
         // `(?i)` has no end of its own: it holds until the group around it closes.
-        if (flags[3] === ')') return undefined;
+        if (flags[3] === ')') return [];
       } else throw this.#wrong('it has a group that is neither named nor a set of flags');
     }
     const part = this.#either();
     if (!this.#accept(')')) throw this.#wrong('a ( is not closed');
     this.#flags = outer;
-    return part;
+    return [part];
   }
 
   #escape(): Part {
@@ -238,16 +249,6 @@ class PatternParser {
         return { kind: 'assert', holds: before => before === none };
       case 'z':
         return { kind: 'assert', holds: (_before, after) => after === none };
-      case 'Q': {
-        const end = this.#chars.join('').length;
-        const parts: Part[] = [];
-        while (this.#next < end && this.#next < this.#chars.length && !this.#accept('\\E')) {
-          const code = (this.#chars[this.#next] ?? '').codePointAt(0) ?? 0;
-          parts.push({ kind: 'chars', chars: this.#same(code) });
-          this.#next += 1;
-        }
-        return { kind: 'all', parts };
-      }
       default: {
         const shorthand = this.#shorthand(char);
         return { kind: 'chars', chars: shorthand ?? this.#same(this.#escaped(char)) };
@@ -413,16 +414,19 @@ function run(steps: readonly Step[], text: string, spend: (steps: number) => voi
   let now: number[] = [];
   let before = none;
   let at = 0;
-  for (;;) {
+  // Which step was last looked at for which character, counted from one.
+  const seen = new Uint32Array(steps.length);
+  for (let turn = 1; ; turn += 1) {
     const after = text.codePointAt(at) ?? none;
-    const seen = new Uint8Array(steps.length);
     const next: number[] = [];
     // A match may begin anywhere, so the first step is tried anew at each character.
     const open = [0, ...now.toReversed()];
+    let looked = 1;
     while (open.length > 0) {
       const index = open.pop() ?? 0;
-      if (seen[index] === 1) continue;
-      seen[index] = 1;
+      if (seen[index] === turn) continue;
+      seen[index] = turn;
+      looked += 1;
       const step = steps[index];
       if (step === undefined) continue;
       if (step.kind === 'match') return true;
@@ -431,7 +435,7 @@ function run(steps: readonly Step[], text: string, spend: (steps: number) => voi
         if (step.holds(before, after)) open.push(index + 1);
       } else if (after !== none && step.chars(after)) next.push(index + 1);
     }
-    spend(1 + (steps.length >> 3));
+    spend(looked);
     if (after === none) return false;
     now = next;
     before = after;

@@ -13,6 +13,7 @@ import {
   strings,
   type Type,
   typeName,
+  unknown,
 } from './types.ts';
 
 /** Says what calling a function with arguments of these types gives, or in a string why it cannot be called so. */
@@ -79,7 +80,7 @@ const concat: Signature = args => {
 const get: Signature = args => {
   const [base, key] = args;
   if (base === undefined || key === undefined || args.length > 2) return countProblem(args, 2, 2);
-  if (isUnknown(base)) return any;
+  if (isUnknown(base)) return unknown;
   if (base.kind === 'array') {
     return isUnknown(key) || key.kind === 'int'
       ? elementOf(base)
@@ -92,9 +93,8 @@ const get: Signature = args => {
   return elementOf(base);
 };
 
-const dates: Signature = () => 'works with dates or durations, which a formula of numbers cannot use here';
 const rounding = one(['int', 'float'], float);
-const element = one(['array'], arg => elementOf(bare(arg)));
+const element = one(['array'], arg => (isUnknown(arg) ? any : elementOf(bare(arg))));
 const textToText = fixed(['string'], string);
 const bits = fixed(['int', 'int'], int);
 const ofMap = one(['map'], array);
@@ -104,7 +104,7 @@ const ofArray = one(['array'], array);
 export const signatures: Readonly<Record<string, Signature>> = {
   len: one(['array', 'map', 'string'], int),
   type: fixed(['anything'], string),
-  abs: one(['int', 'float'], arg => arg),
+  abs: one(['int', 'float'], bare),
   ceil: rounding,
   floor: rounding,
   round: rounding,
@@ -133,10 +133,6 @@ export const signatures: Readonly<Record<string, Signature>> = {
   fromJSON: fixed(['string'], any),
   toBase64: textToText,
   fromBase64: textToText,
-  now: dates,
-  duration: dates,
-  date: dates,
-  timezone: dates,
   first: element,
   last: element,
   get,
@@ -161,3 +157,6 @@ export const signatures: Readonly<Record<string, Signature>> = {
 };
 
 export const functionNames: readonly string[] = Object.keys(signatures);
+
+/** Built-ins of expr that are not here: nothing in a formula of numbers is a date or a duration. */
+export const dateFunctions: readonly string[] = ['now', 'date', 'duration', 'timezone'];

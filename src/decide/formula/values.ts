@@ -56,8 +56,15 @@ export function kindOf(value: Value): string {
   }
 }
 
+/** What going through a value costs is counted here: values may share parts, and unfold to more than ever was made. */
+export interface Budget {
+  spend(steps: number): void;
+  grow(elements: number): void;
+}
+
 /** Whether two values are equal: ints and floats by value, arrays by element, maps by entry. */
-export function equal(a: Value, b: Value): boolean {
+export function equal(budget: Budget, a: Value, b: Value): boolean {
+  if (typeof a === 'string' && typeof b === 'string') budget.spend(a.length >> 4);
   if (a === b) return true;
   if (typeof a === 'number' || typeof a === 'bigint') {
     if (typeof b !== 'number' && typeof b !== 'bigint') return false;
@@ -65,32 +72,34 @@ export function equal(a: Value, b: Value): boolean {
     return typeof a === typeof b ? false : Number(a) === Number(b);
   }
   if (Array.isArray(a)) {
-    return (
-      Array.isArray(b) && a.length === b.length && a.every((each, index) => equal(each, b[index] ?? null))
-    );
+    if (!Array.isArray(b) || a.length !== b.length) return false;
+    budget.spend(1 + a.length);
+    return a.every((each, index) => equal(budget, each, b[index] ?? null));
   }
   if (a instanceof Pairs) {
     if (!(b instanceof Pairs) || a.entries.size !== b.entries.size) return false;
+    budget.spend(1 + a.entries.size);
     // Inside maps expr compares as Go does: an int there never equals a float.
     for (const [key, value] of a.entries) {
-      if (!b.entries.has(key) || !same(value, b.entries.get(key) ?? null)) return false;
+      const other = b.entries.get(key) ?? null;
+      if (!b.entries.has(key) || kindOf(value) !== kindOf(other) || !equal(budget, value, other))
+        return false;
     }
     return true;
   }
   return false;
 }
 
-function same(a: Value, b: Value): boolean {
-  return kindOf(a) === kindOf(b) && equal(a, b);
-}
-
 /** Whether a comes before b. Numbers and strings have an order, and only among themselves. */
-export function less(a: Value, b: Value, op = '<'): boolean {
+export function less(budget: Budget, [a, b]: readonly [Value, Value], op = '<'): boolean {
   if (typeof a === 'number' || typeof a === 'bigint') {
     if (typeof b === typeof a) return a < (b as typeof a);
     if (typeof b === 'number' || typeof b === 'bigint') return Number(a) < Number(b);
   }
-  if (typeof a === 'string' && typeof b === 'string') return a < b;
+  if (typeof a === 'string' && typeof b === 'string') {
+    budget.spend(Math.min(a.length, b.length) >> 4);
+    return a < b;
+  }
   throw failed(`${kindOf(a)} and ${kindOf(b)} cannot be compared by ${op}`);
 }
 
@@ -106,19 +115,24 @@ export function truncate(value: number): bigint {
 }
 
 /** A value as Go's %v prints it. */
-export function show(value: Value): string {
+export function show(budget: Budget, value: Value): string {
+  budget.grow(1);
   if (value === null) return '<nil>';
   if (typeof value === 'number') return showFloat(value);
+  if (typeof value === 'string') {
+    budget.spend(value.length);
+    return value;
+  }
   if (typeof value !== 'object') return String(value);
-  if (Array.isArray(value)) return `[${value.map(show).join(' ')}]`;
-  const entries = [...value.entries].sort(([a], [b]) => byKey(a, b));
-  return `map[${entries.map(([key, each]) => `${show(key)}:${show(each)}`).join(' ')}]`;
+  if (Array.isArray(value)) return `[${value.map(each => show(budget, each)).join(' ')}]`;
+  const entries = [...value.entries].sort(([a], [b]) => byKey(budget, a, b));
+  return `map[${entries.map(([key, each]) => `${show(budget, key)}:${show(budget, each)}`).join(' ')}]`;
 }
 
-function byKey(a: Value, b: Value): number {
+function byKey(budget: Budget, a: Value, b: Value): number {
   if (kindOf(a) !== kindOf(b)) return kindOf(a) < kindOf(b) ? -1 : 1;
   if (typeof a === 'boolean' || a === null) return Number(a) - Number(b);
-  return less(a, b) ? -1 : 1;
+  return less(budget, [a, b]) ? -1 : 1;
 }
 
 function showFloat(value: number): string {
