@@ -21,7 +21,7 @@ const waves = [
 const longestMs = 120_000;
 
 const folder = await mkdtemp(join(tmpdir(), 'eventide-demo-'));
-const azurite = await startAzurite({ folder: join(folder, 'azurite') });
+const azurite = await startAzurite({ dataDir: join(folder, 'azurite') });
 const storage = await openStorage(azurite.connectionString);
 const secretFile = join(folder, 'storage.yaml');
 await writeFile(secretFile, secretManifest(azurite.connectionString));
