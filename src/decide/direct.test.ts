@@ -106,7 +106,9 @@ describe('waking up', () => {
   it('shows the arithmetic and moves the last active time', () => {
     const decision = decideReplicas(seen({ ...asleep, metrics: [queue(125)] }), limits(), noon);
 
-    expect(decision.why).toBe('A trigger is active: queue asks for 13; goes from 0 to 13.');
+    expect(decision.why).toBe(
+      'A trigger is active: queue is 125 with a target of 10 per replica, so it asks for 13; goes from 0 to 13.',
+    );
     expect(decision.hpa).toMatchObject({
       metric: 'queue',
       proposed: 13,
@@ -173,7 +175,9 @@ describe('inactive', () => {
   it('says both that it cools down and what the metrics say', () => {
     const decision = decideReplicas(seen({ ...inactive, metrics: [queue(15)] }), limits(), noon);
 
-    expect(decision.why).toBe('No trigger is active; in the cooldown: queue asks for 2; goes from 4 to 2.');
+    expect(decision.why).toBe(
+      'No trigger is active; in the cooldown: queue is 15 with a target of 10 per replica, so it asks for 2; goes from 4 to 2.',
+    );
     expect(decision.active?.reason).toBe('ScalerCooldown');
   });
 });

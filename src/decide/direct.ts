@@ -159,7 +159,7 @@ function unrated(step: Normalized, { minReplicas, maxReplicas }: HpaLimits): Nor
 function stepsOf(asked: Asked, step: Normalized | undefined): HpaSteps {
   return {
     metrics: asked.metrics,
-    metric: asked.proposed === undefined ? undefined : asked.metric,
+    metric: asked.proposed === undefined ? undefined : asked.best.name,
     proposed: asked.proposed,
     stabilized: step?.stabilized,
     limit: step?.limit ?? 'DesiredWithinRange',

@@ -13,6 +13,7 @@ export interface ExternalMetric {
   target: number;
   /** Undefined where it is unknown; `problem` then says why. */
   value: number | undefined;
+  /** What is wrong: without a value why there is none, with one why the fallback's stands in. */
   problem?: string;
 }
 
@@ -52,6 +53,7 @@ export interface PodSample {
 
 /** What one metric asks for, with the arithmetic. */
 export interface MetricProposal {
+  readonly kind: HpaMetric['kind'];
   readonly name: string;
   readonly targetType: 'AverageValue' | 'Value' | 'Utilization';
   readonly target: number;
@@ -61,6 +63,7 @@ export interface MetricProposal {
   readonly ratio: number | undefined;
   /** Undefined where the metric is unknown; `problem` says why. */
   readonly replicas: number | undefined;
+  /** Where `replicas` is there all the same, the value is that of the fallback. */
   readonly problem: string | undefined;
 }
 
@@ -91,8 +94,12 @@ export function externalMetric(
   { name, targetType, target }: Pick<ExternalMetric, 'name' | 'targetType' | 'target'>,
   answer: Answer | undefined,
 ): ExternalMetric {
-  if (answer?.kind === 'read' || answer?.kind === 'fallback') {
+  if (answer?.kind === 'read') {
     return { kind: 'external', name, targetType, target, value: reportedValue(answer.value) };
+  }
+  if (answer?.kind === 'fallback') {
+    const value = reportedValue(answer.value);
+    return { kind: 'external', name, targetType, target, value, problem: answer.fault.message };
   }
   const problem = answer === undefined ? 'it has not been read yet' : answer.fault.message;
   return { kind: 'external', name, targetType, target, value: undefined, problem };
@@ -114,8 +121,8 @@ export function invalid(
   problem: string,
   value: number | undefined = undefined,
 ): MetricProposal {
-  const { name, targetType, target } = metric;
-  return { name, targetType, target, value, ratio: undefined, replicas: undefined, problem };
+  const { kind, name, targetType, target } = metric;
+  return { kind, name, targetType, target, value, ratio: undefined, replicas: undefined, problem };
 }
 
 /**
@@ -134,13 +141,14 @@ export function proposeExternal(metric: ExternalMetric, context: MetricContext):
       : perReadyPod(usage / target, context);
   if (proposed === undefined) return invalid(metric, 'the target has no pods', metric.value);
   return {
+    kind: 'external',
     name: metric.name,
     targetType: metric.targetType,
     target: metric.target,
     value: metric.value,
     ratio: metric.targetType === 'AverageValue' ? usage / (target * context.statusReplicas) : usage / target,
     replicas: proposed,
-    problem: undefined,
+    problem: metric.problem,
   };
 }
 

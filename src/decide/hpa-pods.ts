@@ -46,8 +46,8 @@ export function proposeResource(metric: ResourceMetric, context: MetricContext):
   const measure = measureOf(metric);
   const { value, ratio } = measure(counted);
   const replicas = decide({ counted, missing, unready }, { ratio, measure, context });
-  const { name, targetType, target } = metric;
-  return { name, targetType, target, value, ratio, replicas, problem: undefined };
+  const { kind, name, targetType, target } = metric;
+  return { kind, name, targetType, target, value, ratio, replicas, problem: undefined };
 }
 
 interface Judging {

@@ -1,9 +1,16 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { Fault } from '../base/errors.ts';
 import type { ScalingBehavior } from '../spec/workload.ts';
 import { decideHpa, type HpaLimits, type HpaSeen, historyAfter } from './hpa.ts';
 import { newHistory } from './hpa-history.ts';
-import type { ExternalMetric, HpaMetric, PodSample, ResourceMetric } from './hpa-metrics.ts';
+import {
+  type ExternalMetric,
+  externalMetric,
+  type HpaMetric,
+  type PodSample,
+  type ResourceMetric,
+} from './hpa-metrics.ts';
 
 const noon = Date.UTC(2026, 0, 1, 12);
 
@@ -170,7 +177,9 @@ describe('several metrics', () => {
 
     expect(decision).toMatchObject({ to: 7, metric: 'topic', proposed: 7, from: 4 });
     expect(decision.metrics.map(m => m.replicas)).toEqual([1, 7]);
-    expect(decision.why).toBe('topic asks for 7; goes from 4 to 7.');
+    expect(decision.why).toBe(
+      'topic is 70 with a target of 10 per replica, so it asks for 7; goes from 4 to 7.',
+    );
   });
 
   it.each<[string, HpaMetric[], string, number, Partial<HpaSeen>?]>([
@@ -199,6 +208,68 @@ describe('several metrics', () => {
 
     expect(decision.why).toBe('topic is unknown (the broker is away), so nothing scales in.');
   });
+});
+
+it.each<[string, HpaMetric, Partial<HpaLimits>, string]>([
+  [
+    'a Value',
+    queue(15, { targetType: 'Value' }),
+    {},
+    'queue is 15 with a target of 10, so it asks for 6; goes from 4 to 6.',
+  ],
+  [
+    'cpu by utilisation',
+    cpu([pod(0.9), pod(0.9)], { targetType: 'Utilization' }),
+    {},
+    'cpu is at 90 % with a target of 50 %, so it asks for 4; stays at 4.',
+  ],
+  [
+    'cpu by cores',
+    cpu([pod(0.9), pod(0.6)], { targetType: 'AverageValue', target: 0.5 }),
+    {},
+    'cpu is 0.75 per pod with a target of 0.5, so it asks for 3; goes from 4 to 3.',
+  ],
+  [
+    'a fallback',
+    externalMetric(
+      { name: 'queue', targetType: 'AverageValue', target: 10 },
+      {
+        kind: 'fallback',
+        value: 60,
+        replicas: 6,
+        fault: new Fault('SOURCE_TIMEOUT', 'no answer in 3 s'),
+        at: noon,
+      },
+    ),
+    {},
+    'queue (its fallback: no answer in 3 s) is 60 with a target of 10 per replica, so it asks for 6; goes from 4 to 6.',
+  ],
+  [
+    'a limit',
+    queue(1000),
+    { maxReplicas: 5 },
+    'queue is 1000 with a target of 10 per replica, so it asks for 100; goes from 4 to 5, the maximum.',
+  ],
+  [
+    'a rate',
+    queue(1000),
+    {},
+    'queue is 1000 with a target of 10 per replica, so it asks for 100; goes from 4 to 8, held back by the scale-up rate.',
+  ],
+])('says why: %s', (_title, metric, bounds, why) => {
+  const decision = decideHpa(seen([metric]), limits(bounds), noon);
+
+  expect(decision.why).toBe(why);
+});
+
+it('says that a window holds it back', () => {
+  const history = newHistory(4, noon - 60_000);
+
+  const decision = decideHpa(seen([queue(10)], { history }), limits(), noon);
+
+  expect(decision.why).toBe(
+    'queue is 10 with a target of 10 per replica, so it asks for 1, 4 after the stabilisation window; stays at 4.',
+  );
 });
 
 describe('limits', () => {

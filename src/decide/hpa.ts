@@ -109,7 +109,7 @@ export function decideHpa(seen: HpaSeen, limits: HpaLimits, now: number): HpaDec
   if (asked.proposed === undefined) {
     return { ...settled(from, asked.why, history), metrics: asked.metrics };
   }
-  const { proposed, metrics, metric } = asked;
+  const { proposed, metrics, best } = asked;
   const step = normalize({ current: from, proposed, limits, rules, settings }, history, now);
   return {
     kind: step.to === from ? 'hold' : 'scale',
@@ -117,7 +117,7 @@ export function decideHpa(seen: HpaSeen, limits: HpaLimits, now: number): HpaDec
     to: step.to,
     why: tell(from, asked, step),
     metrics,
-    metric,
+    metric: best.name,
     proposed,
     stabilized: step.stabilized,
     limit: step.limit,
@@ -173,8 +173,8 @@ interface Setting {
 
 /** What the metrics ask for together. */
 export type Asked =
-  | { proposed: number; metric: string; metrics: readonly MetricProposal[]; failed: number }
-  | { proposed: undefined; why: string; metrics: readonly MetricProposal[]; failed: number };
+  | { proposed: number; best: MetricProposal; metrics: readonly MetricProposal[] }
+  | { proposed: undefined; why: string; metrics: readonly MetricProposal[] };
 
 /**
  * What each metric asks for and the largest of it; nothing where no metric is known, or where one is unknown
@@ -197,14 +197,12 @@ export function propose(seen: Omit<HpaSeen, 'history'>, { rules, settings, now }
   const metrics: MetricProposal[] = [];
   let best: MetricProposal | undefined;
   let firstFailed: MetricProposal | undefined;
-  let failed = 0;
   for (const metric of seen.metrics) {
     const proposal =
       metric.kind === 'external' ? proposeExternal(metric, context) : proposeResource(metric, context);
     metrics.push(proposal);
     if (proposal.replicas === undefined) {
       firstFailed ??= proposal;
-      failed += 1;
     } else if (best?.replicas === undefined || proposal.replicas > best.replicas) best = proposal;
   }
   if (best?.replicas === undefined) {
@@ -212,13 +210,13 @@ export function propose(seen: Omit<HpaSeen, 'history'>, { rules, settings, now }
       firstFailed === undefined
         ? 'There is no metric to scale by.'
         : `No metric is known (${firstFailed.name}: ${firstFailed.problem}).`;
-    return { proposed: undefined, why, metrics, failed };
+    return { proposed: undefined, why, metrics };
   }
   if (firstFailed !== undefined && best.replicas < seen.replicas) {
     const why = `${firstFailed.name} is unknown (${firstFailed.problem}), so nothing scales in.`;
-    return { proposed: undefined, why, metrics, failed };
+    return { proposed: undefined, why, metrics };
   }
-  return { proposed: best.replicas, metric: best.name, metrics, failed };
+  return { proposed: best.replicas, best, metrics };
 }
 
 interface Normalizing {
@@ -301,9 +299,16 @@ const limitWords: Record<HpaLimit, string> = {
 /** The sentence for what the metrics asked for and what became of it. */
 export function tell(from: number, asked: Asked, step: Normalized): string {
   if (asked.proposed === undefined) return asked.why;
-  const { proposed, metric } = asked;
-  const asks = `${metric} asks for ${proposed}`;
+  const { proposed, best } = asked;
+  const asks = `${measured(best)}, so it asks for ${proposed}`;
   const smoothed = step.stabilized === proposed ? '' : `, ${step.stabilized} after the stabilisation window`;
   const outcome = step.to === from ? `stays at ${from}` : `goes from ${from} to ${step.to}`;
   return `${asks}${smoothed}; ${outcome}${limitWords[step.limit]}.`;
+}
+
+function measured({ kind, name, targetType, target, value, problem }: MetricProposal): string {
+  const what = problem === undefined ? name : `${name} (its fallback: ${problem})`;
+  if (targetType === 'Utilization') return `${what} is at ${value} % with a target of ${target} %`;
+  if (kind === 'resource') return `${what} is ${value} per pod with a target of ${target}`;
+  return `${what} is ${value} with a target of ${target}${targetType === 'Value' ? '' : ' per replica'}`;
 }
