@@ -1,17 +1,22 @@
 import v8 from 'node:v8';
 import vm from 'node:vm';
-import { type DirectSeen, decideReplicas, directHistoryAfter } from '../src/decide/direct.ts';
+import {
+  type DirectLimits,
+  type DirectSeen,
+  decideReplicas,
+  directHistoryAfter,
+} from '../src/decide/direct.ts';
 import { decideHpa, type HpaLimits, historyAfter } from '../src/decide/hpa.ts';
 import { type HpaHistory, newHistory } from '../src/decide/hpa-history.ts';
 import { externalMetric, type HpaMetric } from '../src/decide/hpa-metrics.ts';
-import { decideScale, type Limits, type Seen } from '../src/decide/replicas.ts';
+import { decideScale, type Seen } from '../src/decide/replicas.ts';
 import type { Bench, BenchRow } from './bench.ts';
 
 const perSecondWanted = 500_000;
 const heapGrowthWanted = 1024 * 1024;
 const start = Date.UTC(2026, 0, 1);
 
-const limits: Limits = {
+const limits: DirectLimits = {
   minReplicaCount: 0,
   maxReplicaCount: 100,
   cooldownPeriodMs: 300_000,

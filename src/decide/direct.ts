@@ -31,7 +31,9 @@ export interface DirectSeen extends Seen {
   history: HpaHistory | undefined;
 }
 
+/** What a ScaledObject without an HPA allows. */
 export interface DirectLimits extends Limits {
+  maxReplicaCount: number;
   behavior?: ScalingBehavior | undefined;
   settings?: HpaSettings;
 }

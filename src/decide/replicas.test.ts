@@ -13,7 +13,6 @@ const seen = (over: Partial<Seen> = {}): Seen => ({
 });
 
 const limits = (over: Partial<Limits> = {}): Limits => ({
-  maxReplicaCount: 100,
   cooldownPeriodMs: 300_000,
   initialCooldownPeriodMs: 0,
   paused: false,

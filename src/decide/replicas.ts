@@ -21,7 +21,6 @@ export interface Seen {
 export interface Limits extends Overrides {
   /** 0 where it is left out. */
   minReplicaCount?: number | undefined;
-  maxReplicaCount: number;
   /** Where to rest while inactive; below minReplicaCount. */
   idleReplicaCount?: number | undefined;
   cooldownPeriodMs: number;
