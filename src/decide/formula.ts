@@ -107,7 +107,7 @@ class CompiledFormula implements Formula {
 
   evaluate(values: ReadonlyMap<string, number | null>): number | null {
     const frame = this.#frame;
-    frame.reset();
+    frame.begin();
     for (let index = 0; index < this.#names.length; index += 1) {
       frame.values[index] = values.get(this.#names[index] ?? '') ?? null;
     }
@@ -116,6 +116,8 @@ class CompiledFormula implements Formula {
       result = this.#code(frame);
     } catch (thrown) {
       throw this.#failure(thrown);
+    } finally {
+      frame.end();
     }
     if (typeof result === 'number' || result === null) return result;
     if (typeof result === 'bigint') return Number(result);

@@ -1,7 +1,8 @@
+import { Buffer } from 'node:buffer';
 import type { Frame } from './frame.ts';
 import { equal, failed, kindOf, less, Pairs, truncate, type Value, wrap } from './values.ts';
 
-/** The slow paths of the operators: whatever is not two floats comes here. All throw FORMULA_FAILED. */
+// The slow paths of the operators: whatever is not two floats comes here.
 
 function mismatch(op: string, a: Value, b: Value): never {
   const hint = a === null || b === null ? ': a trigger has no value; ?? gives it one' : '';
@@ -11,6 +12,7 @@ function mismatch(op: string, a: Value, b: Value): never {
 const isNumeric = (value: Value): value is number | bigint =>
   typeof value === 'number' || typeof value === 'bigint';
 
+/** The sum of numbers, or two strings as one. Throws FORMULA_FAILED for other kinds. */
 export function add(frame: Frame, a: Value, b: Value): Value {
   if (typeof a === 'bigint' && typeof b === 'bigint') return wrap(a + b);
   if (isNumeric(a) && isNumeric(b)) return Number(a) + Number(b);
@@ -21,12 +23,14 @@ export function add(frame: Frame, a: Value, b: Value): Value {
   return mismatch('+', a, b);
 }
 
+/** The difference of numbers; ints wrap at 64 bits. Throws FORMULA_FAILED for other kinds. */
 export function subtract(a: Value, b: Value): Value {
   if (typeof a === 'bigint' && typeof b === 'bigint') return wrap(a - b);
   if (isNumeric(a) && isNumeric(b)) return Number(a) - Number(b);
   return mismatch('-', a, b);
 }
 
+/** The product of numbers; ints wrap at 64 bits. Throws FORMULA_FAILED for other kinds. */
 export function multiply(a: Value, b: Value): Value {
   if (typeof a === 'bigint' && typeof b === 'bigint') return wrap(a * b);
   if (isNumeric(a) && isNumeric(b)) return Number(a) * Number(b);
@@ -54,6 +58,7 @@ export function power(a: Value, b: Value): Value {
   return base ** exponent;
 }
 
+/** A number with its sign turned. Throws FORMULA_FAILED for other kinds. */
 export function negate(value: Value): Value {
   if (typeof value === 'number') return -value;
   if (typeof value === 'bigint') return wrap(-value);
@@ -61,6 +66,7 @@ export function negate(value: Value): Value {
   throw failed(`- cannot be applied to ${kindOf(value)}${hint}`);
 }
 
+/** A bool as it is. Throws FORMULA_FAILED for other kinds, nil among them. */
 export function truth(value: Value): boolean {
   if (typeof value === 'boolean') return value;
   throw failed(`a bool is needed here, not ${kindOf(value)}`);
@@ -73,10 +79,12 @@ export function toInt(value: Value): bigint {
   throw failed(`an int is needed here, not ${kindOf(value)}`);
 }
 
+/** An int as a place in an array; what is too large for a place stays too large. Throws as `toInt` does. */
 export function toIndex(value: Value): number {
   return Number(toInt(value));
 }
 
+/** The ints from one to another, both among them; none where they run backwards. */
 export function makeRange(frame: Frame, from: Value, to: Value): Value {
   const first = toInt(from);
   const size = Number(toInt(to) - first + 1n);
@@ -96,6 +104,7 @@ export function inRange(needle: Value, from: Value, to: Value): boolean {
   );
 }
 
+/** Whether an array has an element equal to the needle, or a map has it as a key; nil has nothing. */
 export function contains(frame: Frame, needle: Value, hay: Value): boolean {
   if (hay === null) return false;
   if (hay instanceof Pairs) return hay.has(needle);
@@ -117,6 +126,7 @@ export function fetch(base: Value, key: Value): Value {
   throw failed(`${kindOf(base)} has no field${typeof key === 'string' ? ` ${JSON.stringify(key)}` : 's'}`);
 }
 
+/** The part of an array, or of a string in bytes, between two places; places outside are moved to the nearest end. */
 export function slice(frame: Frame, base: Value, ends: { from: Value; to: Value | undefined }): Value {
   if (typeof base !== 'string' && !Array.isArray(base)) throw failed(`${kindOf(base)} cannot be sliced`);
   const bytes = typeof base === 'string' ? Buffer.from(base) : base;

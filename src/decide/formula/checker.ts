@@ -1,8 +1,9 @@
 import { didYouMean } from '../../spec/suggest.ts';
+import { isBuiltin } from './grammar.ts';
 import { Misspelling } from './lexer.ts';
 import { constantOf } from './operators.ts';
-import { isBuiltin } from './parser.ts';
 import { checkPattern } from './pattern.ts';
+import { binaryType, checkIn, literalType, searchType } from './rules.ts';
 import { signatures } from './signatures.ts';
 import type { Node, NodeOf } from './syntax.ts';
 import {
@@ -11,7 +12,6 @@ import {
   assignable,
   bare,
   bool,
-  comparable,
   elementOf,
   float,
   groups,
@@ -20,7 +20,6 @@ import {
   isUnknown,
   map,
   nil,
-  string,
   type Type,
   typeName,
   unknown,
@@ -299,97 +298,6 @@ class Checker {
     const last = types.at(-1) ?? unknown;
     const shape = ({ kind }: Type): string => (kind === 'nil' ? 'unknown' : kind);
     return types.every(type => shape(type) === shape(last)) ? arrayOf(last) : array;
-  }
-}
-
-function searchType(name: string, over: Type): Type {
-  switch (name) {
-    case 'count':
-    case 'findIndex':
-    case 'findLastIndex':
-      return int;
-    case 'filter':
-      return isUnknown(over) ? array : arrayOf(elementOf(over));
-    case 'find':
-    case 'findLast':
-      return isUnknown(over) ? unknown : elementOf(over);
-    default:
-      return bool;
-  }
-}
-
-function literalType(value: NodeOf<'literal'>['value']): Type {
-  switch (typeof value) {
-    case 'boolean':
-      return bool;
-    case 'bigint':
-      return int;
-    case 'number':
-      return float;
-    case 'string':
-      return string;
-    default:
-      return nil;
-  }
-}
-
-function checkIn(left: Type, right: Type, at: number): Type {
-  if (right.kind === 'map') {
-    if (isUnknown(left) || right.key === 'any' || left.kind === 'string') return bool;
-    throw new Misspelling(`this map has strings as keys, not ${typeName(left)}`, at);
-  }
-  if (right.kind === 'array') {
-    if (comparable(left, elementOf(right))) return bool;
-    throw new Misspelling(`${typeName(left)} cannot be in ${typeName(right)}`, at);
-  }
-  if (isUnknown(right) || (isUnknown(left) && right.kind === 'string')) return bool;
-  throw new Misspelling(`in needs an array or a map at its right, not ${typeName(right)}`, at);
-}
-
-function binaryType(op: NodeOf<'binary'>['op'], left: Type, right: Type): Type | undefined {
-  const both = (...kinds: Type['kind'][]): boolean => kinds.includes(left.kind) && kinds.includes(right.kind);
-  const perhaps = (...kinds: Type['kind'][]): boolean =>
-    (isUnknown(left) && (isUnknown(right) || kinds.includes(right.kind))) ||
-    (isUnknown(right) && kinds.includes(left.kind));
-  const numbers = isNumber(left) && isNumber(right);
-  switch (op) {
-    case '==':
-    case '!=':
-      return comparable(left, right) ? bool : undefined;
-    case '&&':
-    case '||':
-      return both('bool') || perhaps('bool') ? bool : undefined;
-    case '<':
-    case '>':
-    case '<=':
-    case '>=':
-      return numbers || both('string') || perhaps('int', 'float', 'string') ? bool : undefined;
-    case '+':
-      if (both('string')) return string;
-      if (numbers) return both('int') ? int : float;
-      return perhaps('int', 'float', 'string') ? unknown : undefined;
-    case '-':
-    case '*':
-      if (numbers) return both('int') ? int : float;
-      return perhaps('int', 'float') ? unknown : undefined;
-    case '/':
-    case '**':
-      return numbers || perhaps('int', 'float') ? float : undefined;
-    case '%':
-      return both('int') || perhaps('int') ? int : undefined;
-    case '..':
-      return both('int') || perhaps('int') ? arrayOf(int) : undefined;
-    case 'matches':
-    case 'contains':
-    case 'startsWith':
-    case 'endsWith':
-      return both('string') || perhaps('string') ? bool : undefined;
-    case '??':
-      if (left.kind === 'nil') return right;
-      if (right.kind === 'nil' || assignable(right, left)) return left;
-      return unknown;
-    case 'in':
-      return checkIn(left, right, 0);
   }
 }
 

@@ -29,11 +29,15 @@ export class Frame {
     this.values = names.map(() => null);
   }
 
-  /** Gives back the whole budget and lets go of what the last evaluation kept. */
-  reset(): void {
+  /** Gives the whole budget for an evaluation. */
+  begin(): void {
     this.#steps = mostSteps;
     this.#elements = mostElements;
     this.at = 0;
+  }
+
+  /** Lets go of what an evaluation kept, which may be large. */
+  end(): void {
     if (this.locals.length > 0) this.locals.length = 0;
     if (this.items.length > 0) {
       this.items.length = 0;

@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 import { toInt } from './arithmetic.ts';
 import { type Frame, longestText } from './frame.ts';
 import { failed, kindOf, Pairs, type Value } from './values.ts';

@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 import { fetch, toIndex } from './arithmetic.ts';
 import type { Frame } from './frame.ts';
 import { numberFunctions } from './functions-number.ts';

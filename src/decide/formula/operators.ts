@@ -52,6 +52,7 @@ export function arithmetic(op: Arithmetic, sides: Sides): Code {
   };
 }
 
+/** One of the four comparisons: two floats take a short way. */
 export function comparison(op: Comparison, sides: Sides): Code {
   return fork(quickComparisons[op], (frame, a, b) => compare(frame, op, [a, b]), sides);
 }

@@ -22,7 +22,9 @@ export const map: Type = { kind: 'map', key: 'string', value: 'any' };
 export const pairsMap: Type = { kind: 'map', key: 'any', value: 'any' };
 export const groups: Type = { kind: 'map', key: 'any', value: 'array' };
 
+/** Whether only the moment will tell what the value is. */
 export const isUnknown = ({ kind }: Type): boolean => kind === 'unknown' || kind === 'any';
+/** Whether it is an int or a float for certain. */
 export const isNumber = ({ kind }: Type): boolean => kind === 'int' || kind === 'float';
 
 /** An array of which the element's type is known. */
