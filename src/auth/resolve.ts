@@ -1,0 +1,165 @@
+import { Fault } from '../base/errors.ts';
+import { Secret } from '../base/secret.ts';
+import { noIdentity, type PodIdentity } from '../spec/pod-identity.ts';
+import type { Trigger, Workload } from '../spec/workload.ts';
+import { fromConfigMaps } from './config-map.ts';
+import { containerEnv, type EnvReference, fromEnv, type PodEnvironment } from './env.ts';
+import { fromFile } from './file.ts';
+import { type KeyReference, Lookup, type UsedObject } from './lookup.ts';
+import { fromOAuth2, type OAuth2 } from './oauth2.ts';
+import type { References } from './references.ts';
+import { fromSecrets } from './secret.ts';
+
+export interface AuthOptions {
+  references: References;
+  signal: AbortSignal;
+  /** The folder below which `filePath` may name files; none unless given. */
+  fileRoot?: string;
+  /** Read Secrets from the cluster namespace only (KEDA_RESTRICT_SECRET_ACCESS). */
+  restrictSecretAccess?: boolean;
+}
+
+/** Everything a trigger's parameters are looked up in, besides its metadata. */
+export interface ResolvedAuth {
+  /** From the TriggerAuthentication, by parameter. */
+  auth: Record<string, Secret>;
+  /** Given in the trigger as references to Secrets, by parameter. */
+  inline: Record<string, Secret>;
+  /** The environment of the target's container; empty where the trigger names no variable. */
+  env: Record<string, string>;
+  podIdentity: PodIdentity;
+  /** What all this came from; when one of them changes it has to be resolved anew. */
+  used: readonly UsedObject[];
+}
+
+/** Sources of credentials that KEDA has and this version does not. */
+const notYet = [
+  'hashiCorpVault',
+  'azureKeyVault',
+  'gcpSecretManager',
+  'awsSecretManager',
+  'boundServiceAccountToken',
+] as const;
+
+/** The part of a TriggerAuthentication's spec that is looked at. */
+interface AuthSpec extends Partial<Record<(typeof notYet)[number], unknown>> {
+  podIdentity?: PodIdentity;
+  env?: readonly EnvReference[];
+  filePath?: string;
+  configMapTargetRef?: readonly KeyReference[];
+  secretTargetRef?: readonly KeyReference[];
+  oauth2?: OAuth2;
+}
+
+/**
+ * Finds the credentials of a trigger, in KEDA's order and namespaces: later sources overwrite the same parameter,
+ * and a file replaces all others. Unlike KEDA, a TriggerAuthentication, Secret, ConfigMap or key that is named
+ * and not there is a Fault instead of an empty text.
+ *
+ * @throws Fault AUTH_MISSING, AUTH_FAILED, NOT_SUPPORTED, MANIFEST_INVALID, or what the references throw
+ */
+export async function resolveAuth(
+  trigger: Trigger,
+  workload: Workload,
+  options: AuthOptions,
+): Promise<ResolvedAuth> {
+  const lookup = new Lookup(options);
+  let fetched: Promise<PodEnvironment> | undefined;
+  const pod = () => (fetched ??= podEnvironment(workload, options, lookup));
+  const inline = Object.entries(trigger.secrets).map(([parameter, { name, key }]) => ({
+    parameter,
+    name,
+    key,
+  }));
+  const { auth, podIdentity } = await resolveReference(trigger, workload, { options, lookup, pod });
+  return {
+    auth,
+    podIdentity,
+    inline: await fromSecrets(inline, workload.namespace, lookup),
+    env: namesVariable(trigger)
+      ? await containerEnv(await pod(), workload.envSourceContainerName || undefined)
+      : {},
+    used: lookup.used,
+  };
+}
+
+/** Only then is the environment looked at, so that a trigger without need of it does not fail by it. */
+const namesVariable = (trigger: Trigger) =>
+  Object.keys(trigger.metadata).some(name => name.endsWith('FromEnv'));
+
+async function podEnvironment(
+  workload: Workload,
+  { references, signal }: AuthOptions,
+  lookup: Lookup,
+): Promise<PodEnvironment> {
+  const template = await references.podTemplate(workload, signal);
+  return { template, namespace: workload.namespace, lookup };
+}
+
+interface Means {
+  options: AuthOptions;
+  lookup: Lookup;
+  /** Fetched by the first who needs it. */
+  pod(): Promise<PodEnvironment>;
+}
+
+async function resolveReference(
+  { authenticationRef }: Trigger,
+  workload: Workload,
+  { options, lookup, pod }: Means,
+): Promise<Pick<ResolvedAuth, 'auth' | 'podIdentity'>> {
+  if (authenticationRef === undefined) return { auth: {}, podIdentity: noIdentity };
+  const { name, kind } = authenticationRef;
+  const { references, signal } = options;
+  const cluster = kind === 'ClusterTriggerAuthentication';
+  lookup.note({ kind, namespace: cluster ? '' : workload.namespace, name });
+  const found = await references.triggerAuthentication(
+    cluster ? undefined : workload.namespace,
+    name,
+    signal,
+  );
+  if (found === undefined) {
+    const where = cluster ? '' : ` in namespace "${workload.namespace}"`;
+    throw new Fault('AUTH_MISSING', `there is no ${kind} "${name}"${where}`);
+  }
+  const spec = found as AuthSpec;
+  const podIdentity = spec.podIdentity ?? noIdentity;
+  const fromIdentity = identityParameters(podIdentity, name);
+  if (spec.filePath !== undefined && spec.filePath !== '') {
+    if (!cluster) {
+      const problem = `filePath of TriggerAuthentication "${name}" is for ClusterTriggerAuthentications only`;
+      throw new Fault('MANIFEST_INVALID', problem);
+    }
+    return { podIdentity, auth: { ...(await fromFile(options.fileRoot, spec.filePath)), ...fromIdentity } };
+  }
+  const missing = notYet.find(source => spec[source] !== undefined);
+  if (missing !== undefined) {
+    throw new Fault('NOT_SUPPORTED', `${missing} of ${kind} "${name}" is not supported in this version`);
+  }
+  const namespace = cluster ? references.clusterNamespace : workload.namespace;
+  const auth = {
+    ...(spec.env === undefined ? {} : await fromEnv(spec.env, await pod())),
+    ...(await fromConfigMaps(spec.configMapTargetRef ?? [], namespace, lookup)),
+    ...(await fromSecrets(spec.secretTargetRef ?? [], namespace, lookup)),
+    ...(spec.oauth2 === undefined ? {} : await fromOAuth2(spec.oauth2, namespace, lookup)),
+    ...fromIdentity,
+  };
+  return { auth, podIdentity };
+}
+
+/** What an identity adds to the parameters, after checking what KEDA checks. */
+function identityParameters(identity: PodIdentity, name: string): Record<string, Secret> {
+  const { provider, identityId, roleArn, identityOwner } = identity;
+  const invalid = (problem: string) =>
+    new Fault('MANIFEST_INVALID', `podIdentity of TriggerAuthentication "${name}" ${problem}`);
+  if (provider === 'azure-workload' && identityId === '') throw invalid('has an empty identityId');
+  if (provider === 'aws-eks' || (provider === 'aws' && identityOwner === 'workload')) {
+    if (provider === 'aws' && roleArn) throw invalid('has both a roleArn and the workload as identityOwner');
+    const what = provider === 'aws' ? 'identityOwner workload' : 'provider aws-eks';
+    throw new Fault(
+      'NOT_SUPPORTED',
+      `${what} of TriggerAuthentication "${name}" is not supported in this version`,
+    );
+  }
+  return provider === 'aws' && roleArn ? { awsRoleArn: new Secret(roleArn) } : {};
+}
