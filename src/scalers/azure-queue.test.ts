@@ -361,6 +361,27 @@ describe('delivery', () => {
     expect(fault.message).toContain(queue.queueName);
   });
 
+  it.each([
+    ['with its text', Buffer.from('one')],
+    ['without it', undefined],
+  ])('copies nothing to the poison queue where the message went back (%s)', async (_title, body) => {
+    await using queue = await queueWith(['one']);
+    const [claim] = await deliver.claim(queue.params, queue.context, 1);
+    await deliver.extend(queue.params, queue.context, claim?.receipt ?? '');
+
+    const work = deliver.deadLetter(queue.params, queue.context, {
+      receipt: claim?.receipt ?? '',
+      body,
+      messageId: claim?.messageId ?? '',
+      attempts: 5,
+      why: 'it failed',
+    });
+
+    expect(await faultFrom(work)).toMatchObject({ code: 'MESSAGE_LOST' });
+    expect(await service.getQueueClient(`${queue.queueName}-poison`).exists()).toBe(false);
+    expect(await scaler.read(queue.params, queue.context)).toBe(1);
+  });
+
   it('names a queue by its address, whatever the credential', () => {
     const key = paramsOf({ queueName: 'mail' }, 'AccountName=mine;AccountKey=a2V5');
     const sas = paramsOf({ queueName: 'mail' }, 'AccountName=mine;SharedAccessSignature=sig=x');

@@ -60,12 +60,16 @@ const delivery: Delivery<Queue, StorageClient> = {
 
   /** As Azure Functions does: a copy in `<queue>-poison`, which is made where it is missing. */
   async deadLetter(queue, context, { receipt, body }) {
-    const { receipt: held, text } =
+    // Held anew before anything is copied: of a message that went back there must be no copy.
+    const message =
       body === undefined
         ? await readAgain(queue, context, receipt)
-        : { receipt, text: Buffer.from(body).toString('utf8') };
-    await putPoison(`${queue.queueName}-poison`, context, text);
-    await delivery.acknowledge(queue, context, held);
+        : {
+            receipt: await hide(queue.queueName, context, receipt, lockMs),
+            text: Buffer.from(body).toString('utf8'),
+          };
+    await putPoison(`${queue.queueName}-poison`, context, message.text);
+    await delivery.acknowledge(queue, context, message.receipt);
   },
 };
 

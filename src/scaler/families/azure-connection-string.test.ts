@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Fault } from '../../base/errors.ts';
 import { Secret } from '../../base/secret.ts';
@@ -86,5 +87,29 @@ describe('a connection string of Azure Storage', () => {
     expect(fault).toBeInstanceOf(Fault);
     expect(fault).toMatchObject({ code: 'PARAM_INVALID', message: expect.stringContaining(sentence) });
     expect((fault as Fault).message).not.toContain('hunter2');
+  });
+
+  it('is read or refused with a fault, whatever it is', () => {
+    const names = fc.constantFrom(
+      'AccountName',
+      'AccountKey',
+      'QueueEndpoint',
+      'EndpointSuffix',
+      'UseDevelopmentStorage',
+    );
+    const part = fc.tuple(names, fc.string()).map(([name, value]) => `${name}=${value}`);
+    const texts = fc.oneof(
+      fc.string(),
+      fc.array(part).map(parts => parts.join(';')),
+    );
+    fc.assert(
+      fc.property(texts, text => {
+        try {
+          expect(read(text).endpoint).toMatch(/^https?:/);
+        } catch (thrown) {
+          expect(thrown).toMatchObject({ code: 'PARAM_INVALID' });
+        }
+      }),
+    );
   });
 });

@@ -15,6 +15,8 @@ const parser = new XMLParser({
   trimValues: false,
   processEntities: false,
   maxNestedTags: 16,
+  // Most of a list of blobs, of no use here: skipped without being taken apart.
+  stopNodes: ['*.Properties'],
 });
 
 /**

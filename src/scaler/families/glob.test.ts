@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { compileGlob } from './glob.ts';
 
@@ -75,6 +76,28 @@ describe('a glob without separators', () => {
     ['{'.repeat(50_000), '100 deep'],
   ])('refuses %.20j', (pattern, sentence) => {
     expect(() => compileGlob(pattern)).toThrow(sentence);
+  });
+
+  it('agrees with the regular expression that says the same', () => {
+    const parts = fc.constantFrom('a', 'b', '/', '*', '**', '?', '[ab]', '[!a]', '{a,b*}', '{,?/}');
+    const inRegex: Record<string, string> = {
+      '*': '.*',
+      '**': '.*',
+      '?': '.',
+      '[ab]': '[ab]',
+      '[!a]': '[^a]',
+      '{a,b*}': '(a|b.*)',
+      '{,?/}': '(|./)',
+    };
+    const texts = fc.array(fc.constantFrom('a', 'b', '/'), { maxLength: 8 }).map(signs => signs.join(''));
+    fc.assert(
+      fc.property(fc.array(parts, { maxLength: 6 }), texts, (pattern, text) => {
+        const regex = new RegExp(`^${pattern.map(part => inRegex[part] ?? part).join('')}$`);
+
+        expect(compileGlob(pattern.join(''))(text)).toBe(regex.test(text));
+      }),
+      { numRuns: 500 },
+    );
   });
 
   it('stays quick on a pattern made to be slow', () => {
