@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { mkdir } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import { createRequire } from 'node:module';
 import type { AddressInfo } from 'node:net';
@@ -56,6 +57,7 @@ interface AzuriteOptions {
 
 /** Starts the queue and the blob service of Azurite in this process, on 127.0.0.1. */
 export async function startAzurite({ dataDir, ports }: AzuriteOptions = {}): Promise<Azurite> {
+  if (dataDir !== undefined) await mkdir(dataDir, { recursive: true });
   const queue = await startServer(modules('Queue'), ports?.queue ?? 0, dataDir);
   const blob = await startServer(modules('Blob'), ports?.blob ?? 0, dataDir);
   const bound = { queue: portOf(queue), blob: portOf(blob) };

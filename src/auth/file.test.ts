@@ -23,7 +23,7 @@ beforeAll(async () => {
   await symlink(join(folder, 'outside.json'), join(root, 'link.json'));
   await symlink(join(folder, 'root-of-others'), join(root, 'folder-link'));
   await symlink(join(root, 'sub', 'db.json'), join(root, 'inner-link.json'));
-  execFileSync('mkfifo', [join(root, 'pipe')]);
+  execFileSync('sh', ['-c', 'mkfifo "$0"', join(root, 'pipe')]);
 });
 
 afterAll(() => rm(folder, { recursive: true }));

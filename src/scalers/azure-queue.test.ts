@@ -393,7 +393,7 @@ describe('delivery', () => {
 
   it('finds messages and receipts again after the server was stopped and started', async () => {
     const dataDir = await mkdtemp(join(tmpdir(), 'azurite-'));
-    const first = await startAzurite({ dataDir });
+    const first = await startAzurite({ dataDir: join(dataDir, 'data') });
     const client = QueueServiceClient.fromConnectionString(first.connectionString).getQueueClient('kept');
     await client.create();
     await client.sendMessage('one');
@@ -406,7 +406,7 @@ describe('delivery', () => {
 
     await first.stop();
     const fault = await faultFrom(scaler.read(params, context));
-    await using second = await startAzurite({ dataDir, ports: first.ports });
+    await using second = await startAzurite({ dataDir: join(dataDir, 'data'), ports: first.ports });
 
     expect(fault.code).toBe('SOURCE_UNREACHABLE');
     expect(second.connectionString).toBe(first.connectionString);
