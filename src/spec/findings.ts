@@ -1,0 +1,56 @@
+import type { ManifestDocument } from './documents.ts';
+import { type FieldPath, nameOfType } from './field-path.ts';
+import type { Problem } from './problem.ts';
+
+/** Where everything that is found about a document is gathered, seen from one of its fields. */
+export class Findings {
+  readonly document: ManifestDocument;
+  readonly path: FieldPath;
+  readonly problems: Problem[];
+  readonly notices: Problem[];
+
+  constructor(document: ManifestDocument, path: FieldPath = [], gathered?: Findings) {
+    this.document = document;
+    this.path = path;
+    this.problems = gathered?.problems ?? [];
+    this.notices = gathered?.notices ?? [];
+  }
+
+  /** The same gathering, seen from a field further in. */
+  at(...steps: (string | number)[]): Findings {
+    return new Findings(this.document, [...this.path, ...steps], this);
+  }
+
+  /** Always undefined, so that a reader can return it. */
+  problem(problem: string, mending?: string): undefined {
+    this.problems.push(this.#placed(problem, mending));
+    return undefined;
+  }
+
+  notice(notice: string, mending?: string): void {
+    this.notices.push(this.#placed(notice, mending));
+  }
+
+  /** Says what should be here, what is, and how to turn one into the other where that is simple. */
+  wrongType(wanted: string, value: unknown): undefined {
+    const spelled = this.spelling() ?? String(value);
+    const simple = typeof value === 'number' || typeof value === 'boolean';
+    if (wanted === 'a text' && simple) {
+      return this.problem(`must be a text, is ${nameOfType(value)}`, `write "${spelled}" with quotes`);
+    }
+    const number = typeof value === 'string' && /^-?\d+$/.test(value) && wanted === 'a whole number';
+    const truth = typeof value === 'string' && /^(true|false)$/.test(value) && wanted === 'true or false';
+    if (number || truth) return this.problem(`must be ${wanted}, is a text`, `write ${value} without quotes`);
+    const shown = simple ? ` (${spelled})` : typeof value === 'string' ? ` ("${value.slice(0, 60)}")` : '';
+    return this.problem(`must be ${wanted}, is ${nameOfType(value)}${shown}`);
+  }
+
+  /** The scalar here as the file spells it. */
+  spelling(): string | undefined {
+    return this.document.spelling(this.path);
+  }
+
+  #placed(problem: string, mending: string | undefined): Problem {
+    return { problem, ...(mending === undefined ? {} : { mending }), place: this.document.place(this.path) };
+  }
+}

@@ -1,0 +1,79 @@
+import type { ManifestDocument } from './documents.ts';
+import { Findings } from './findings.ts';
+import { type Field, type Infer, s } from './schema.ts';
+import type { Parsed } from './workload.ts';
+
+/** The name of an object as Kubernetes wants it: a DNS subdomain. */
+const objectName = s.custom<string, { required: true }>(
+  { required: true },
+  (value, findings) => {
+    if (typeof value !== 'string') return findings.wrongType('a text', value);
+    if (value.length > 253) return findings.problem('is longer than the 253 letters a name may have');
+    if (/^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/.test(value)) return value;
+    return findings.problem(`"${value}" is not a name`, 'use lower-case letters, digits, "-" and "." only');
+  },
+  () => ({ type: 'string' }),
+);
+
+const metadata = s.open({
+  required: true,
+  known: {
+    name: objectName,
+    namespace: s.text({}),
+    labels: s.map(s.text({}), {}),
+    annotations: s.map(s.text({}), {}),
+    uid: s.text({}),
+    creationTimestamp: s.time({}),
+  },
+});
+
+/** What all kinds have in common, as the API server keeps it. */
+export interface ObjectMeta {
+  namespace: string;
+  name: string;
+  uid: string;
+  generation: number;
+  /** Epoch milliseconds; 0 where a manifest has not been created anywhere yet. */
+  createdAt: number;
+  labels: Readonly<Record<string, string>>;
+  annotations: Readonly<Record<string, string>>;
+}
+
+/** Reads the frame of a manifest of ours, and its spec by its declaration; complains once about everything. */
+export function parseObject<F extends Field<unknown>, T>(
+  document: ManifestDocument,
+  spec: F,
+  make: (spec: Infer<F>, meta: ObjectMeta, findings: Findings) => T,
+): Parsed<T> {
+  const findings = new Findings(document);
+  const frame = s.object(
+    {
+      apiVersion: s.text({}),
+      kind: s.text({}),
+      metadata,
+      spec: { ...spec, required: true },
+      status: s.open({}),
+    },
+    {},
+  );
+  const read = frame.read(document.value, findings) as { spec?: Infer<F> } | undefined;
+  const { problems, notices } = findings;
+  if (problems.length > 0 || read?.spec === undefined) return { ok: false, problems, notices };
+  const value = make(read.spec, metaOf(document), findings);
+  return problems.length > 0 ? { ok: false, problems, notices } : { ok: true, value, notices };
+}
+
+function metaOf({ namespace, name, value, kind }: ManifestDocument): ObjectMeta {
+  const meta = value['metadata'] as Readonly<Record<string, unknown>>;
+  const texts = (found: unknown) => (found ?? {}) as Readonly<Record<string, string>>;
+  const created = typeof meta['creationTimestamp'] === 'string' ? Date.parse(meta['creationTimestamp']) : 0;
+  return {
+    namespace,
+    name,
+    uid: typeof meta['uid'] === 'string' ? meta['uid'] : `${kind}/${namespace}/${name}`,
+    generation: typeof meta['generation'] === 'number' ? meta['generation'] : 1,
+    createdAt: created,
+    labels: texts(meta['labels']),
+    annotations: texts(meta['annotations']),
+  };
+}
