@@ -254,9 +254,10 @@ export function startDelivery(
       resumed = true;
       const entered: [HeldTask, Job][] = [];
       for (const job of jobs) {
+        // What the world told of a Job since is newer than the list.
+        if (ledger.task(job.name) !== undefined) continue;
         if (!isFinished(job)) unfinished.add(job.name);
-        if (job.task !== undefined && ledger.task(job.name) === undefined)
-          entered.push([enter(job, job.task), job]);
+        if (job.task !== undefined) entered.push([enter(job, job.task), job]);
       }
       for (const [task, job] of entered) takeUp(task, job);
     },
