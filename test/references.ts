@@ -1,5 +1,6 @@
 import type { References } from '../src/auth/references.ts';
 import { Secret } from '../src/base/secret.ts';
+import type { TriggerAuthenticationSpec } from '../src/spec/trigger-authentication.ts';
 
 type Contents = Readonly<Record<string, Readonly<Record<string, string>>>>;
 
@@ -7,7 +8,7 @@ type Contents = Readonly<Record<string, Readonly<Record<string, string>>>>;
 export interface Objects {
   secrets?: Contents;
   configMaps?: Contents;
-  auths?: Readonly<Record<string, unknown>> | undefined;
+  auths?: Readonly<Record<string, TriggerAuthenticationSpec>> | undefined;
   podTemplate?: unknown;
 }
 
@@ -37,11 +38,11 @@ export function references(objects: Objects = {}): References & { readonly reads
     },
     async triggerAuthentication(namespace, name) {
       const key = namespace === undefined ? name : `${namespace}/${name}`;
-      return read('auth', objects.auths, key) as never;
+      return read('auth', objects.auths, key);
     },
     async podTemplate() {
       reads.push('podTemplate');
-      return objects.podTemplate as never;
+      return objects.podTemplate;
     },
   };
 }

@@ -1,4 +1,5 @@
 import type { Secret } from '../base/secret.ts';
+import type { TriggerAuthenticationSpec } from '../spec/trigger-authentication.ts';
 import type { Workload } from '../spec/workload.ts';
 
 /** The objects that triggers refer to. */
@@ -14,9 +15,19 @@ export interface References {
     name: string,
     signal: AbortSignal,
   ): Promise<ReadonlyMap<string, string> | undefined>;
-  /** The parsed spec of a TriggerAuthentication or, without a namespace, a ClusterTriggerAuthentication. */
-  triggerAuthentication(namespace: string | undefined, name: string, signal: AbortSignal): Promise<unknown>;
-  /** The pod template (`metadata` and `spec`) whose container's environment triggers may name. */
+  /**
+   * The spec of a TriggerAuthentication or, without a namespace, a ClusterTriggerAuthentication; undefined where
+   * there is none.
+   */
+  triggerAuthentication(
+    namespace: string | undefined,
+    name: string,
+    signal: AbortSignal,
+  ): Promise<TriggerAuthenticationSpec | undefined>;
+  /**
+   * The pod template (`metadata` and `spec`) whose container's environment triggers may name; undefined where the
+   * workload has none.
+   */
   podTemplate(workload: Workload, signal: AbortSignal): Promise<unknown>;
   /** Where ClusterTriggerAuthentications find their Secrets. */
   readonly clusterNamespace: string;

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type Objects, references } from '../../test/references.ts';
 import type { Secret } from '../base/secret.ts';
+import type { PodIdentity } from '../spec/pod-identity.ts';
 import type { Trigger, Workload } from '../spec/workload.ts';
 import { type AuthOptions, resolveAuth } from './resolve.ts';
 
@@ -96,7 +97,12 @@ describe('the credentials of a trigger', () => {
         ],
         configMapTargetRef: [at('b', 'settings', 'host'), at('c', 'settings', 'host')],
         secretTargetRef: [at('c', 'db', 'password'), at('clientSecret', 'db', 'other')],
-        oauth2: { clientId: 'us', tokenUrl: 'u', clientSecret: { valueFrom: { secretKeyRef } } },
+        oauth2: {
+          type: 'clientCredentials',
+          clientId: 'us',
+          tokenUrl: 'u',
+          clientSecret: { valueFrom: { secretKeyRef } },
+        },
       },
     });
 
@@ -111,7 +117,7 @@ describe('the credentials of a trigger', () => {
   it('are those of a file alone, where a ClusterTriggerAuthentication names one', async () => {
     const fileRoot = await mkdtemp(join(tmpdir(), 'auth-'));
     await writeFile(join(fileRoot, 'x.json'), '{"password":"file-pw"}');
-    const withFile = { ...spec, filePath: 'x.json', podIdentity: { provider: 'gcp' } };
+    const withFile = { ...spec, filePath: 'x.json', podIdentity: { provider: 'gcp' as const } };
 
     const { auth, podIdentity } = await resolve(clusterWide('all'), { all: withFile }, { fileRoot });
     const refused = resolve(own('mine'), { 'shop/mine': withFile }, { fileRoot });
@@ -204,7 +210,7 @@ describe('what is missing or not there yet', () => {
 });
 
 describe('pod identities', () => {
-  it.each([
+  it.each<[PodIdentity, Record<string, string>]>([
     [{ provider: 'azure-workload', identityId: 'app' }, {}],
     [{ provider: 'aws', roleArn: 'arn:aws:iam::1:role/x' }, { awsRoleArn: 'arn:aws:iam::1:role/x' }],
     [{ provider: 'aws' }, {}],
@@ -216,7 +222,7 @@ describe('pod identities', () => {
     expect(revealed(found.auth)).toEqual(parameters);
   });
 
-  it.each([
+  it.each<[PodIdentity, string]>([
     [{ provider: 'azure-workload', identityId: '' }, 'MANIFEST_INVALID'],
     [{ provider: 'aws', roleArn: 'x', identityOwner: 'workload' }, 'MANIFEST_INVALID'],
     [{ provider: 'aws', identityOwner: 'workload' }, 'NOT_SUPPORTED'],

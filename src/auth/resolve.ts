@@ -3,10 +3,10 @@ import { Secret } from '../base/secret.ts';
 import { noIdentity, type PodIdentity } from '../spec/pod-identity.ts';
 import type { Trigger, Workload } from '../spec/workload.ts';
 import { fromConfigMaps } from './config-map.ts';
-import { containerEnv, type EnvReference, fromEnv, type PodEnvironment } from './env.ts';
+import { containerEnv, fromEnv, type PodEnvironment } from './env.ts';
 import { fromFile } from './file.ts';
-import { type KeyReference, Lookup, type UsedObject } from './lookup.ts';
-import { fromOAuth2, type OAuth2 } from './oauth2.ts';
+import { Lookup, type UsedObject } from './lookup.ts';
+import { fromOAuth2 } from './oauth2.ts';
 import type { References } from './references.ts';
 import { fromSecrets } from './secret.ts';
 
@@ -40,16 +40,6 @@ const notYet = [
   'awsSecretManager',
   'boundServiceAccountToken',
 ] as const;
-
-/** The part of a TriggerAuthentication's spec that is looked at. */
-interface AuthSpec extends Partial<Record<(typeof notYet)[number], unknown>> {
-  podIdentity?: PodIdentity;
-  env?: readonly EnvReference[];
-  filePath?: string;
-  configMapTargetRef?: readonly KeyReference[];
-  secretTargetRef?: readonly KeyReference[];
-  oauth2?: OAuth2;
-}
 
 /**
  * Finds the credentials of a trigger, in KEDA's order and namespaces: later sources overwrite the same parameter,
@@ -113,16 +103,11 @@ async function resolveReference(
   const { references, signal } = options;
   const cluster = kind === 'ClusterTriggerAuthentication';
   lookup.note({ kind, namespace: cluster ? '' : workload.namespace, name });
-  const found = await references.triggerAuthentication(
-    cluster ? undefined : workload.namespace,
-    name,
-    signal,
-  );
-  if (found === undefined) {
+  const spec = await references.triggerAuthentication(cluster ? undefined : workload.namespace, name, signal);
+  if (spec === undefined) {
     const where = cluster ? '' : ` in namespace "${workload.namespace}"`;
     throw new Fault('AUTH_MISSING', `there is no ${kind} "${name}"${where}`);
   }
-  const spec = found as AuthSpec;
   const podIdentity = spec.podIdentity ?? noIdentity;
   const fromIdentity = identityParameters(podIdentity, name);
   if (spec.filePath !== undefined && spec.filePath !== '') {
