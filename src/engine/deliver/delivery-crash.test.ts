@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type Around, straight } from '../../../test/delivery-model.ts';
 import { type Process, type Simulation, simulate } from '../../../test/delivery-simulation.ts';
-import { Fault } from '../../base/errors.ts';
+import { type Clock, sleep } from '../../base/clock.ts';
+import { Fault, never } from '../../base/errors.ts';
 import type { DeliverySpec } from '../../spec/workload.ts';
 
 type Moment = 'before it' | 'after it';
@@ -103,7 +104,8 @@ type Deed =
   | { deed: 'kill' }
   | { deed: 'shut down' }
   | { deed: 'let go'; pick: number }
-  | { deed: 'fail'; call: string; moment: Moment };
+  | { deed: 'fail'; call: string; moment: Moment }
+  | { deed: 'slow'; call: string; moment: Moment };
 
 const calls = [
   'claim',
@@ -151,26 +153,39 @@ const deeds: fc.Arbitrary<Deed[]> = fc.array(
         moment: fc.constantFrom('before it' as const, 'after it' as const),
       }),
     },
+    {
+      weight: 4,
+      arbitrary: fc.record({
+        deed: fc.constant('slow' as const),
+        call: fc.constantFrom(...calls),
+        moment: fc.constantFrom('before it' as const, 'after it' as const),
+      }),
+    },
   ),
   { minLength: 5, maxLength: 60 },
 );
 
-/** A source and a world that fail when told to, once, before or after the call was carried out. */
-function unreliable() {
+/** A source and a world that fail, or are slow, when told to: once, before or after the call was carried out. */
+function unreliable(clock: Clock) {
+  const slow = new Map<string, Moment>();
   const failures = new Map<string, Moment>();
   const around: Around = async (name, call) => {
     const moment = failures.get(name);
+    const delay = slow.get(name);
     failures.delete(name);
+    slow.delete(name);
+    if (delay === 'before it') await sleep(clock, 9000);
     if (moment === 'before it') throw new Fault('SOURCE_FAILED', `${name} was refused`);
     const answer = await straight(name, call);
+    if (delay === 'after it') await sleep(clock, 9000);
     if (moment === 'after it') throw new Fault('SOURCE_TIMEOUT', `the answer to ${name} was lost`);
     return answer;
   };
-  return { around, failures };
+  return { around, failures, slow };
 }
 
 async function play(sim: Simulation, all: readonly Deed[]): Promise<string[]> {
-  const { around, failures } = unreliable();
+  const { around, failures, slow } = unreliable(sim.clock);
   const sent: string[] = [];
   const unfinished = () => [...sim.world.jobs.values()].filter(job => job.finishedAt === undefined);
   const choose = <T>(from: readonly T[], index: number) => from[index % Math.max(1, from.length)];
@@ -204,6 +219,7 @@ async function play(sim: Simulation, all: readonly Deed[]): Promise<string[]> {
         if (deed.deed === 'shut down') void process.run[Symbol.asyncDispose]();
         await sim.clock.advance(deed.deed === 'kill' ? 0 : 6000);
         failures.delete('listJobs');
+        slow.delete('listJobs');
         process = await sim.start(around);
         break;
       case 'let go':
@@ -212,9 +228,15 @@ async function play(sim: Simulation, all: readonly Deed[]): Promise<string[]> {
       case 'fail':
         failures.set(deed.call, deed.moment);
         break;
+      case 'slow':
+        slow.set(deed.call, deed.moment);
+        break;
+      default:
+        never(deed);
     }
   }
   failures.clear();
+  slow.clear();
   // From now on all goes well, for long enough that whatever was lost has come back.
   sim.script = () => ({ afterMs: 1000, state: 'succeeded' });
   for (const job of unfinished()) sim.world.finish(job.name, 'succeeded');

@@ -364,6 +364,27 @@ describe('a Job that is deleted by hand', () => {
   });
 });
 
+describe('what is remembered', () => {
+  it('is no more than the world has Jobs for', async () => {
+    const sim = simulate();
+    sim.script = job => ({ afterMs: 1000, state: job.task?.attempt === 1 ? 'failed' : 'succeeded' });
+    const process = await sim.start();
+    for (let second = 0; second < 60; second += 1) {
+      if (second < 20) sim.queue.send(`m${second}`);
+      await process.fill();
+      await sim.clock.advance(1000);
+      process.clean();
+    }
+
+    sim.queue.send('m1');
+    await process.fill();
+
+    // Nobody knows any more that this one was done: to the ledger it is new.
+    expect(sim.queue.acknowledged).toHaveLength(20);
+    expect(only(sim.world.jobs.values()).task?.attempt).toBe(1);
+  });
+});
+
 describe('slots', () => {
   it('never has more unfinished Jobs than maxReplicaCount, and refills as Jobs end', async () => {
     const sim = simulate({ maxReplicaCount: 3 });

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { Clock } from '../../base/clock.ts';
 import { Fault, faultOf } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
@@ -95,6 +96,8 @@ export function startDelivery(
   const { world, clock, log, random = Math.random } = deps;
   const spec = workload.delivery ?? defaultSpec;
   const stop = new AbortController();
+  // Every call under way listens to it, and there may be hundreds.
+  setMaxListeners(0, stop.signal);
   const outlets = sources.map(source => openOutlet(source, stop.signal));
   const ledger = openLedger();
   const times = agenda(clock);

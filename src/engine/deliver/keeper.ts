@@ -1,4 +1,5 @@
 import type { Clock } from '../../base/clock.ts';
+import { deadline } from '../../base/deadline.ts';
 import { type Fault, faultOf } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
 import { type Backoff, backoffMs } from '../../base/retry.ts';
@@ -8,7 +9,7 @@ import type { World } from '../ports.ts';
 import type { Agenda } from './agenda.ts';
 import { gate } from './gate.ts';
 import { type HeldMessage, type HeldTask, keepMs, type Ledger, taskOf } from './ledger.ts';
-import { claimLeft } from './outlet.ts';
+import { callMs, claimLeft } from './outlet.ts';
 import {
   hasSucceeded,
   type MessageAction,
@@ -247,7 +248,10 @@ export function messageKeeper(context: KeeperContext): Keeper {
     task.later?.[Symbol.dispose]();
     try {
       for (let data = taskOf(task); JSON.stringify(data) !== task.recorded; data = taskOf(task)) {
-        await recording(() => world.updateTask(workload, task.name, data, stop));
+        await recording(async () => {
+          using limit = deadline(stop, callMs);
+          await world.updateTask(workload, task.name, data, limit.signal);
+        });
         task.recorded = JSON.stringify(data);
         task.failures = 0;
         if (data.settled !== undefined) context.settled(task);
