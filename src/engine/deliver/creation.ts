@@ -157,7 +157,6 @@ export function jobCreation(context: CreationContext): Creation {
       if (outcome === 'created') task.recorded = JSON.stringify(sent);
       isThere(task);
       tellAll(task, 'created');
-      keeper.record(task);
       if (existing !== undefined) context.jobChanged(existing);
       return outcome === 'created';
     } catch (thrown) {

@@ -267,7 +267,7 @@ describe('whatever happens', () => {
             if (dead.has(id)) expect(failed.filter(one => one === id).length, id).toBe(2);
           }
         }),
-        { numRuns: 300 },
+        { numRuns: 500 },
       );
     },
   );

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { modelSource, type straight } from '../../../test/delivery-model.ts';
 import { simulate } from '../../../test/delivery-simulation.ts';
+import { sleep } from '../../base/clock.ts';
 import { Fault } from '../../base/errors.ts';
 import { silentLog } from '../../base/log.ts';
 import { startDelivery } from './delivery.ts';
@@ -272,6 +273,52 @@ describe('a claim that is lost', () => {
     expect(sim.world.jobs.size).toBe(0);
   });
 
+  it('is acknowledged at once with the new receipt, whatever the answer about the old one', async () => {
+    const sim = simulate();
+    sim.queue.send('m1');
+    let slow = true;
+    const process = await sim.start(async (name, call) => {
+      if (name === 'acknowledge' && slow) {
+        slow = false;
+        await sleep(sim.clock, 9000);
+      }
+      return call();
+    });
+    await process.fill();
+    sim.world.finish(only(sim.world.jobs.values()).name, 'succeeded');
+    await sim.clock.advance(1000);
+
+    sim.queue.letGo('m1');
+    await process.fill();
+    await sim.clock.advance(8000);
+
+    expect(sim.queue.acknowledged).toEqual(['m1']);
+  });
+
+  it('keeps the receipt it came back with when an older extension is answered late', async () => {
+    const sim = simulate();
+    sim.queue.send('m1');
+    let slow = true;
+    const process = await sim.start(async (name, call) => {
+      const answer = call();
+      if (name === 'extend' && slow) {
+        slow = false;
+        await sleep(sim.clock, 9000);
+      }
+      return answer;
+    });
+    await process.fill();
+    await sim.clock.advance(31_000);
+
+    sim.queue.letGo('m1');
+    await process.fill();
+    await sim.clock.advance(8000);
+    sim.world.finish(only(sim.world.jobs.values()).name, 'succeeded');
+    await sim.clock.advance(0);
+
+    expect(sim.queue.acknowledged).toEqual(['m1']);
+  });
+
   it('is waited for no longer than a day', async () => {
     const sim = simulate();
     sim.queue.send('m1');
@@ -320,6 +367,22 @@ describe('a Job that cannot be created', () => {
     expect(created).toBe(0);
     expect(only(sim.world.jobs.values()).task?.attempt).toBe(1);
     expect(process.run.counts().unfinished).toBe(1);
+  });
+
+  it('has the receipt kept with it that changed while it was being created', async () => {
+    const sim = simulate();
+    sim.queue.send('m1');
+    const process = await sim.start(async (name, call) => {
+      if (name === 'createJob') await sleep(sim.clock, 35_000);
+      return call();
+    });
+    void process.fill();
+    await sim.clock.advance(36_000);
+
+    const next = await sim.start();
+    await sim.clock.advance(0);
+
+    expect(next.run.counts()).toMatchObject({ unfinished: 1, returning: 0 });
   });
 
   it('is not created twice when the answer to the first request was lost', async () => {
@@ -577,6 +640,26 @@ describe('after a restart', () => {
       'released',
     ]);
     expect(sim.queue.acknowledged).toEqual(['good']);
+  });
+
+  it('does not release for an older Job what a newer one has', async () => {
+    const sim = simulate();
+    sim.queue.send('m1');
+    await (await sim.start()).fill();
+    const [first] = sim.world.jobs.values();
+    sim.world.finish(first?.name ?? '', 'failed');
+    await sim.clock.advance(10_000);
+    await (await sim.start()).fill();
+    // The release was not kept with the first Job before the crash.
+    if (first?.task !== undefined) delete first.task.settled;
+    const { around, calls } = failing('nothing', 0);
+
+    await sim.start(around);
+    await sim.clock.advance(0);
+
+    expect(sim.world.jobs.size).toBe(2);
+    expect(calls).not.toContain('release');
+    expect(first?.task?.settled).toBe('lost');
   });
 
   it('leaves Jobs alone whose trigger is no longer there, and lets them go when they end', async () => {

@@ -62,7 +62,6 @@ export interface Keeper {
   handBack(message: HeldMessage, claim: Claim): void;
   /** Takes a step that was worked out elsewhere. */
   take(message: HeldMessage, step: Step): void;
-  record(task: HeldTask): void;
   /** Forgets a Job that is gone, once nothing is left to do for its messages. */
   forgetIfOver(task: HeldTask): void;
   isLast(message: HeldMessage): boolean;
@@ -273,7 +272,6 @@ export function messageKeeper(context: KeeperContext): Keeper {
   return {
     tell,
     take,
-    record,
     forgetIfOver,
     isLast,
     extendAt,

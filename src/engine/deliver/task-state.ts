@@ -121,7 +121,7 @@ const gone = ['forgotten', 'forget'] as const;
 export const messageTable: Readonly<Record<MessageState, Row>> = {
   creating: row('creating', {
     ...jobFinished,
-    created: ['running', 'hold'],
+    created: ['running', 'hold', 'record'],
     'create-failed': ['creating', 'create-later'],
     'job-running': ['running', 'hold'],
     'job-deleted': ['giving-back', 'settle'],
