@@ -1,7 +1,7 @@
 import { Fault } from '../../base/errors.ts';
 import { type HttpAnswer, httpClient, requireOk } from '../../base/http.ts';
 import type { OpenContext } from '../context.ts';
-import { type HttpAccess, requireUsableTls } from './http-auth.ts';
+import { type HttpAccess, requireUsableTls, withoutSecrets } from './http-auth.ts';
 import { oauthTokens } from './oauth.ts';
 
 export interface SourceRequest {
@@ -78,7 +78,8 @@ export function openHttp(access: HttpAccess, { http, clientName }: OpenContext):
     }
     if (answer.status < 200 || answer.status >= 300) {
       const url = new URL(request.url);
-      const body = withoutSecrets(answer.body, [token, decoded(url.password), ...secretsOf(access)]);
+      const secrets = [token, decoded(url.password), ...secretsOf(access)];
+      const body = Buffer.from(withoutSecrets(answer.body.subarray(0, 8192).toString('utf8'), secrets));
       requireOk({ ...answer, body }, request.what ?? url.host, request.now);
     }
     return answer.body;
@@ -128,14 +129,4 @@ function secretsOf({ headers, queryKey, oauth }: HttpAccess): (string | undefine
     queryKey?.value.reveal(),
     oauth?.clientSecret.reveal(),
   ];
-}
-
-/** Servers like to quote what they were sent; what they quote ends up in events and logs. */
-function withoutSecrets(body: Buffer, secrets: readonly (string | undefined)[]): Buffer {
-  let text = body.subarray(0, 8192).toString('utf8');
-  for (const secret of secrets) {
-    if (secret === undefined || secret.length < 4) continue;
-    text = text.replaceAll(secret, '[secret]').replaceAll(encodeURIComponent(secret), '[secret]');
-  }
-  return Buffer.from(text);
 }
