@@ -130,8 +130,10 @@ function choice<const C extends readonly string[], const O extends ChoiceOptions
     (value, findings) => {
       if (typeof value !== 'string') return findings.wrongType('a text', value);
       if (choices.includes(value)) return value;
+      const hint = didYouMean(value, choices);
+      if (choices.length > 8 && hint !== '') return findings.problem(`"${value}" is not known${hint}`);
       const shown = choices.map(each => (each === '' ? '""' : each)).join(', ');
-      return findings.problem(`"${value}" is not one of ${shown}${didYouMean(value, choices)}`);
+      return findings.problem(`"${value}" is not one of ${shown}${hint}`);
     },
     () => ({ type: 'string', ...(options.choicesNotInCrd ? {} : { enum: [...choices] }) }),
   );

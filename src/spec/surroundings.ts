@@ -88,7 +88,13 @@ export function surroundingsOf(snapshot: Snapshot, circumstances: Circumstances)
 }
 
 function grouped<T>(items: readonly T[], keyOf: (item: T) => string[]): (key: string[]) => readonly T[] {
-  const groups = Map.groupBy(items, item => keyOf(item).join('/'));
+  const groups = new Map<string, T[]>();
+  for (const item of items) {
+    const key = keyOf(item).join('/');
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [item]);
+    else group.push(item);
+  }
   return key => groups.get(key.join('/')) ?? [];
 }
 
