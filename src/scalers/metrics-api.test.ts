@@ -8,7 +8,6 @@ import {
   readOnce,
   scalerContract,
 } from '../../test/scaler-contract.ts';
-import type { Fault } from '../base/errors.ts';
 import metricsApi from './metrics-api.ts';
 
 const stats = '{"components":{"worker":{"tasks":12}}}';

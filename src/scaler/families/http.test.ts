@@ -10,7 +10,7 @@ import {
   serverKey,
 } from '../../../test/certificates.ts';
 import { httpServer, quoting } from '../../../test/misbehaving-http.ts';
-import { faultFrom, openContext } from '../../../test/scaler-contract.ts';
+import { faultFrom, openContext, until } from '../../../test/scaler-contract.ts';
 import { Secret } from '../../base/secret.ts';
 import { readParams } from '../params.ts';
 import { type HttpConnection, openHttp } from './http.ts';
@@ -50,11 +50,6 @@ async function sent(auth: Record<string, string>, path = '/'): Promise<IncomingM
 
 describe('authentication', () => {
   it.each([
-    [
-      'nothing without a mode',
-      { bearerToken: 'tok' },
-      { authorization: undefined, 'user-agent': 'eventide' },
-    ],
     ['a bearer token', { authModes: 'bearer', token: 'tok' }, { authorization: 'Bearer tok' }],
     [
       'a user name and password',
@@ -85,6 +80,13 @@ describe('authentication', () => {
     const request = await sent({ authModes: 'apiKey', apiKey: 'k&', method: 'query', ...more }, '/a?x=1');
 
     expect(request.url).toBe(url);
+  });
+
+  it('sends its name and nothing else without a mode', async () => {
+    const { headers } = await sent({ bearerToken: 'tok', apiKey: 'k', username: 'u' });
+
+    expect(Object.keys(headers).sort()).toEqual(['connection', 'host', 'user-agent']);
+    expect(headers['user-agent']).toBe('eventide');
   });
 
   it('names every missing parameter of every mode', () => {
@@ -310,6 +312,17 @@ describe('OAuth', () => {
 
     expect(fault.code).toBe('AUTH_FAILED');
     expect(fault.message).toMatch(/answered 401: invalid_client: who is \[secret\]$/);
+  });
+
+  it('keeps a token that came after the one who asked had gone', async () => {
+    await using server = await oauthServer();
+    await using conn = connect(server.auth);
+    const gone = await faultFrom(conn.fetch({ url: server.url, now: 0, signal: AbortSignal.abort() }));
+    await until(() => server.state.issued === 1);
+
+    await conn.fetch({ url: server.url, now: 0, signal: never });
+
+    expect([gone.code, server.state.issued]).toEqual(['CANCELLED', 1]);
   });
 
   it('stops waiting for a token when it is told to', async () => {

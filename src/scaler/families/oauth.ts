@@ -2,7 +2,7 @@ import { deadline } from '../../base/deadline.ts';
 import { Fault, faultOf } from '../../base/errors.ts';
 import { type HttpAnswer, type HttpClient, networkFault } from '../../base/http.ts';
 import { Secret } from '../../base/secret.ts';
-import { basicCredentials, type OAuthClient } from './http-auth.ts';
+import { basicCredentials, type OAuthClient, withoutSecrets } from './http-auth.ts';
 
 /** Tokens of one OAuth client, asked for once however many wait for one. */
 export interface OAuthTokens {
@@ -42,7 +42,7 @@ export function oauthTokens(oauth: OAuthClient, http: HttpClient): OAuthTokens {
     } else if (answer.status < 300) {
       secretIn ??= 'header';
     }
-    return parseToken(answer, new URL(oauth.tokenUrl).host, now);
+    return parseToken(answer, oauth, now);
 
     function request(where: 'header' | 'body'): Promise<HttpAnswer> {
       const body = new URLSearchParams({ grant_type: 'client_credentials' });
@@ -75,11 +75,16 @@ export function oauthTokens(oauth: OAuthClient, http: HttpClient): OAuthTokens {
   return {
     async token(now, signal) {
       if (current !== undefined && now < current.expiresAt - earlyMs) return current.value;
-      asking ??= ask(now).finally(() => {
-        asking = undefined;
-      });
+      asking ??= ask(now)
+        .then(token => {
+          current = token;
+          return token;
+        })
+        .finally(() => {
+          asking = undefined;
+        });
       try {
-        current = await orAborted(asking, signal);
+        return (await orAborted(asking, signal)).value;
       } catch (thrown) {
         const host = new URL(oauth.tokenUrl).host;
         if (signal.aborted) throw networkFault(thrown, host, signal);
@@ -88,7 +93,6 @@ export function oauthTokens(oauth: OAuthClient, http: HttpClient): OAuthTokens {
           ? fault
           : new Fault('AUTH_FAILED', `no token from ${host}: ${fault.message}`, { cause: thrown });
       }
-      return current.value;
     },
     refused(token) {
       if (current?.value === token) current = undefined;
@@ -96,7 +100,8 @@ export function oauthTokens(oauth: OAuthClient, http: HttpClient): OAuthTokens {
   };
 }
 
-function parseToken(answer: HttpAnswer, host: string, now: number): Token {
+function parseToken(answer: HttpAnswer, { tokenUrl, clientSecret }: OAuthClient, now: number): Token {
+  const { host } = new URL(tokenUrl);
   let told: Record<string, unknown> = {};
   try {
     const parsed: unknown = JSON.parse(answer.body.toString('utf8'));
@@ -106,9 +111,8 @@ function parseToken(answer: HttpAnswer, host: string, now: number): Token {
   }
   const value = told['access_token'];
   if (answer.status >= 300 || typeof value !== 'string' || value === '') {
-    const why = [told['error'], told['error_description']]
-      .filter(part => typeof part === 'string')
-      .join(': ');
+    const reasons = [told['error'], told['error_description']].filter(part => typeof part === 'string');
+    const why = withoutSecrets(reasons.join(': '), [clientSecret.reveal()]);
     const what = answer.status >= 300 ? `answered ${answer.status}` : 'answered without an access_token';
     throw new Fault('AUTH_FAILED', `${host} ${what}${why === '' ? '' : `: ${why.slice(0, 200)}`}`);
   }
@@ -119,8 +123,8 @@ function parseToken(answer: HttpAnswer, host: string, now: number): Token {
 function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const stop = () => reject(signal.reason);
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
     if (signal.aborted) return stop();
     signal.addEventListener('abort', stop, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
   });
 }
