@@ -1,0 +1,74 @@
+import type { UsedObject } from '../auth/lookup.ts';
+import type { References } from '../auth/references.ts';
+import { resolveAuth } from '../auth/resolve.ts';
+import { Fault, faultOf } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { type BoundTrigger, bindTrigger } from '../scaler/bind.ts';
+import type { AnyScaler } from '../scaler/define.ts';
+import { formatProblem, type Problem } from '../spec/problem.ts';
+import type { Trigger, Workload } from '../spec/workload.ts';
+
+/** What binding a trigger needs. */
+export interface BindingOptions {
+  references: References;
+  /** The scaler of a type; undefined for a type nobody knows. */
+  loadScaler(type: string): Promise<AnyScaler | undefined>;
+  log: Log;
+  signal: AbortSignal;
+  /** The folder below which credentials may be read from files; none unless given. */
+  fileRoot?: string;
+}
+
+/** A trigger that is ready to be read, or why it is not. */
+export type TriggerBinding = { readonly used: readonly UsedObject[] } & (
+  | { readonly ok: true; readonly bound: BoundTrigger; readonly notices: readonly Problem[] }
+  | { readonly ok: false; readonly fault: Fault; readonly problems: readonly Problem[] }
+);
+
+/**
+ * Finds a trigger's credentials and reads its parameters. Never throws: a trigger that cannot be built is one
+ * whose reading fails, and counts as such.
+ */
+export async function bind(
+  workload: Workload,
+  trigger: Trigger,
+  options: BindingOptions,
+): Promise<TriggerBinding> {
+  let used: readonly UsedObject[] = [];
+  try {
+    const scaler = await options.loadScaler(trigger.type);
+    if (scaler === undefined) {
+      throw new Fault('TYPE_UNKNOWN', `there is no trigger type "${trigger.type}"`);
+    }
+    const resolved = await resolveAuth(trigger, workload, options);
+    used = resolved.used;
+    const { auth, inline, env, podIdentity } = resolved;
+    const context = {
+      podIdentity,
+      namespace: workload.namespace,
+      triggerIndex: trigger.index,
+      asMetricSource: workload.kind === 'ScaledObject' && workload.scalingModifiers?.formula !== undefined,
+    };
+    const binding = bindTrigger(scaler, trigger, { metadata: trigger.metadata, auth, inline, env }, context);
+    if (binding.ok) return { ok: true, bound: binding.bound, notices: binding.notices, used };
+    const sentences = binding.problems.map(formatProblem).join('; ');
+    const fault = new Fault('PARAM_INVALID', `trigger ${trigger.index} (${trigger.type}): ${sentences}`);
+    return { ok: false, fault, problems: binding.problems, used };
+  } catch (thrown) {
+    return { ok: false, fault: faultOf(thrown), problems: [], used };
+  }
+}
+
+/** Whether two bindings of a trigger lead to the same reading, so that what is known of it stays true. */
+export function sameBinding(a: TriggerBinding | undefined, b: TriggerBinding): boolean {
+  return (
+    a?.ok === true && b.ok && a.bound.kind === b.bound.kind && identityOf(a.bound) === identityOf(b.bound)
+  );
+}
+
+function identityOf(bound: BoundTrigger): string {
+  if (bound.kind === 'resource') return JSON.stringify([bound.resource, bound.container, bound.target]);
+  const { connectionKey, readingKey, target, activation } = bound;
+  // Without a reading key nothing tells two sets of parameters apart, so they are taken to differ.
+  return JSON.stringify([connectionKey, readingKey ?? Math.random(), target, activation]);
+}

@@ -1,0 +1,26 @@
+import type { References } from '../auth/references.ts';
+import type { Clock } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import type { AnyScaler } from '../scaler/define.ts';
+import type { World } from './ports.ts';
+import type { Readings } from './readings.ts';
+import type { Sources } from './sources.ts';
+
+/** What everything that runs in the engine shares. */
+export interface EngineContext {
+  world: World;
+  references: References;
+  loadScaler(type: string): Promise<AnyScaler | undefined>;
+  fileRoot: string | undefined;
+  sources: Sources;
+  readings: Readings;
+  clock: Clock;
+  log: Log;
+  /** A number in [0, 1), to spread waits. */
+  random: () => number;
+  /** Aborted when the engine stops; changes that were begun have signals of their own. */
+  stop: AbortSignal;
+  /** When the engine started, epoch milliseconds. */
+  startedAt: number;
+  recordsPerWorkload: number;
+}

@@ -1,0 +1,248 @@
+import type { References } from '../auth/references.ts';
+import type { Clock } from '../base/clock.ts';
+import { Fault, faultOf } from '../base/errors.ts';
+import type { HttpOptions } from '../base/http.ts';
+import type { Log } from '../base/log.ts';
+import type { ClusterReader, TokenSource } from '../scaler/context.ts';
+import type { AnyScaler } from '../scaler/define.ts';
+import type { Workload } from '../spec/workload.ts';
+import type { EngineContext } from './context.ts';
+import { DueHeap } from './due-heap.ts';
+import type { Job, Report, World } from './ports.ts';
+import { Readings } from './readings.ts';
+import type { DecisionRecord } from './records.ts';
+import { runScaledJob } from './scaled-job-run.ts';
+import { runScaledObject } from './scaled-object-run.ts';
+import { Sources } from './sources.ts';
+import type { WorkloadRun } from './workload-run.ts';
+
+export interface EngineOptions {
+  world: World;
+  references: References;
+  /** The scaler of a type; undefined for a type nobody knows. */
+  loadScaler(type: string): Promise<AnyScaler | undefined>;
+  tokens: TokenSource;
+  /** For the few scalers that read the cluster; none unless given. */
+  cluster?: ClusterReader;
+  clock: Clock;
+  log: Log;
+  http?: HttpOptions;
+  /** The folder below which credentials may be read from files; none unless given. */
+  fileRoot?: string;
+  /** How many decisions of each workload are remembered; 32 unless told. */
+  recordsPerWorkload?: number;
+  random?: () => number;
+}
+
+/** How one workload is. */
+export interface WorkloadStatus {
+  key: string;
+  kind: Workload['kind'];
+  namespace: string;
+  name: string;
+  /** Undefined before the first decision. */
+  report: Report | undefined;
+}
+
+/** Reads, decides and applies for any number of workloads until it is disposed. */
+export interface Engine extends AsyncDisposable {
+  /** Takes on a workload, or a new version of it. */
+  set(workload: Workload): void;
+  /** Lets go of a workload; what it scaled stays as it is. */
+  remove(key: string): void;
+  /** Has a workload decided on at once; nothing happens for one that is not there. */
+  wake(key: string): void;
+  /** An object that triggers may get credentials from was edited: they are used from the next reading on. */
+  referenceChanged(kind: string, namespace: string, name: string): void;
+  /** A Job of a ScaledJob was created or changed. */
+  jobChanged(key: string, job: Job): void;
+  /** A Job of a ScaledJob is gone. */
+  jobGone(key: string, name: string): void;
+  /** Oldest first; undefined for a workload that is not there. */
+  records(key: string): readonly DecisionRecord[] | undefined;
+  snapshot(): readonly WorkloadStatus[];
+  /** How many connections to sources are open. */
+  readonly connections: number;
+}
+
+interface Held {
+  run: WorkloadRun;
+  /** A tick is under way. */
+  running: boolean;
+  /** Something happened meanwhile that the tick under way may not have seen. */
+  again: boolean;
+  removed: boolean;
+  ticked: boolean;
+}
+
+/** What falls due within this time, in milliseconds, is started together: one timer instead of many. */
+const togetherMs = 2;
+/** The first readings of new workloads at zero are this far apart, in milliseconds. */
+const laneMs = 1;
+/** How long stopping waits for what is under way, in milliseconds. */
+const stopMs = 10_000;
+const noCluster: ClusterReader = {
+  get: async () => {
+    throw new Fault('NOT_SUPPORTED', 'there is no cluster here to read from');
+  },
+};
+
+/** Starts an engine; it opens nothing and does nothing before a workload is set. */
+export function createEngine(options: EngineOptions): Engine {
+  const { world, references, loadScaler, tokens, clock, log, random = Math.random } = options;
+  const stop = new AbortController();
+  const http = options.http ?? {};
+  const cluster = options.cluster ?? noCluster;
+  const sources = new Sources({
+    clock,
+    log,
+    random,
+    tokens,
+    http,
+    cluster,
+    clientName: 'eventide',
+    stop: stop.signal,
+  });
+  const context: EngineContext = {
+    world,
+    references,
+    loadScaler,
+    fileRoot: options.fileRoot,
+    sources,
+    readings: new Readings(sources, clock),
+    clock,
+    log,
+    random,
+    stop: stop.signal,
+    startedAt: clock.now(),
+    recordsPerWorkload: options.recordsPerWorkload ?? 32,
+  };
+  const held = new Map<string, Held>();
+  const heap = new DueHeap<WorkloadRun>();
+  const underWay = new Set<Promise<void>>();
+  let timer: Disposable | undefined;
+  let timerDue = Number.POSITIVE_INFINITY;
+  let laneFree = 0;
+  let stopped: Promise<void> | undefined;
+
+  function plan(run: WorkloadRun, due: number): void {
+    heap.set(run, due);
+    if (due < timerDue) arm();
+  }
+
+  function arm(): void {
+    timer?.[Symbol.dispose]();
+    const first = heap.first();
+    timerDue = first?.due ?? Number.POSITIVE_INFINITY;
+    timer = first === undefined ? undefined : clock.after(first.due - clock.elapsed(), fire);
+  }
+
+  function fire(): void {
+    const until = clock.elapsed() + togetherMs;
+    for (let first = heap.first(); first !== undefined && first.due <= until; first = heap.first()) {
+      heap.delete(first);
+      start(held.get(first.workload.key), first);
+    }
+    arm();
+  }
+
+  function start(one: Held | undefined, run: WorkloadRun): void {
+    if (one?.run !== run || stopped !== undefined) return;
+    one.running = true;
+    one.again = false;
+    one.ticked = true;
+    const begun = clock.elapsed();
+    const work = run
+      .tick()
+      .catch(thrown => {
+        log.error('a decision failed', { workload: run.workload.key, fault: faultOf(thrown) });
+      })
+      .then(() => {
+        underWay.delete(work);
+        one.running = false;
+        if (one.removed || stopped !== undefined) return;
+        const next = one.again ? begun : begun + run.workload.pollingIntervalMs;
+        plan(run, Math.max(next, clock.elapsed()));
+      });
+    underWay.add(work);
+  }
+
+  function wake(key: string): void {
+    const one = held.get(key);
+    if (one === undefined || stopped !== undefined) return;
+    if (one.running) one.again = true;
+    else plan(one.run, clock.elapsed());
+  }
+
+  function letGo(key: string): void {
+    const one = held.get(key);
+    if (one === undefined) return;
+    held.delete(key);
+    one.removed = true;
+    heap.delete(one.run);
+    const closing = one.run.close().finally(() => underWay.delete(closing));
+    underWay.add(closing);
+  }
+
+  /** New workloads are spread over their interval; those at zero go first, one after the other. */
+  function planFirst(one: Held): void {
+    const { run } = one;
+    plan(run, clock.elapsed() + random() * run.workload.pollingIntervalMs);
+    void run.isAtZero().then(atZero => {
+      if (!atZero || one.ticked || one.removed) return;
+      laneFree = Math.max(laneFree + laneMs, clock.elapsed());
+      if (laneFree < run.due) plan(run, laneFree);
+    });
+  }
+
+  async function close(): Promise<void> {
+    timer?.[Symbol.dispose]();
+    const closing = [...held.values()].map(({ run }) => run.close());
+    stop.abort(new Fault('CANCELLED', 'the engine was stopped'));
+    const quiet = Promise.allSettled([...underWay, ...closing]);
+    await new Promise<void>(resolve => {
+      const late = clock.after(stopMs, resolve);
+      void quiet.then(() => {
+        late[Symbol.dispose]();
+        resolve();
+      });
+    });
+    await sources[Symbol.asyncDispose]();
+  }
+
+  return {
+    set(workload) {
+      const { key } = workload;
+      const before = held.has(key);
+      letGo(key);
+      const run =
+        workload.kind === 'ScaledObject'
+          ? runScaledObject(workload, context, () => wake(key))
+          : runScaledJob(workload, context, () => wake(key));
+      const one: Held = { run, running: false, again: false, removed: false, ticked: false };
+      held.set(key, one);
+      if (before) plan(run, clock.elapsed());
+      else planFirst(one);
+    },
+    remove: letGo,
+    wake,
+    referenceChanged(kind, namespace, name) {
+      for (const [key, { run }] of held) if (run.referenceChanged(kind, namespace, name)) wake(key);
+    },
+    jobChanged: (key, job) => held.get(key)?.run.jobChanged(job),
+    jobGone: (key, name) => held.get(key)?.run.jobGone(name),
+    records: key => held.get(key)?.run.records,
+    snapshot: () =>
+      [...held.values()].map(({ run: { workload, report } }) => {
+        const { key, kind, namespace, name } = workload;
+        return { key, kind, namespace, name, report };
+      }),
+    get connections() {
+      return sources.open;
+    },
+    [Symbol.asyncDispose]() {
+      stopped ??= close();
+      return stopped;
+    },
+  };
+}

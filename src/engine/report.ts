@@ -1,0 +1,61 @@
+import type { Report, TriggerReport } from './ports.ts';
+import type { TriggerRecord } from './records.ts';
+import type { TriggerState } from './triggers.ts';
+
+/** Whether two reports say the same, their time aside. */
+export function sameReport(a: Report | undefined, b: Report): boolean {
+  return (
+    a !== undefined &&
+    a.why === b.why &&
+    a.replicas === b.replicas &&
+    a.desired === b.desired &&
+    sameCondition(a.ready, b.ready) &&
+    sameCondition(a.active, b.active) &&
+    sameCondition(a.fallback, b.fallback) &&
+    sameJobs(a.jobs, b.jobs) &&
+    a.triggers.length === b.triggers.length &&
+    a.triggers.every((trigger, index) => sameTrigger(trigger, b.triggers[index]))
+  );
+}
+
+function sameCondition(a: Report['fallback'], b: Report['fallback']): boolean {
+  return a === b || (a?.status === b?.status && a?.reason === b?.reason && a?.message === b?.message);
+}
+
+function sameJobs(a: Report['jobs'], b: Report['jobs']): boolean {
+  return (
+    a?.pending === b?.pending &&
+    a?.running === b?.running &&
+    a?.succeeded === b?.succeeded &&
+    a?.failed === b?.failed
+  );
+}
+
+function sameTrigger(a: TriggerReport, b: TriggerReport | undefined): boolean {
+  return (
+    b !== undefined &&
+    a.value === b.value &&
+    a.active === b.active &&
+    a.metricName === b.metricName &&
+    a.fault?.code === b.fault?.code &&
+    a.fault?.message === b.fault?.message
+  );
+}
+
+/** How a trigger is, for a report. */
+export function reportTrigger({ trigger, bound, reading }: TriggerState): TriggerReport {
+  const name = trigger.name ?? trigger.type;
+  const metricName = bound?.kind === 'read' ? bound.metricName : bound?.resource;
+  const base = { name, type: trigger.type, metricName };
+  if (reading?.ok) return { ...base, value: reading.value, active: reading.active };
+  const failed = reading === undefined ? {} : { fault: reading.fault };
+  return { ...base, value: undefined, active: false, ...failed };
+}
+
+/** How a trigger is, for a record. */
+export function recordTrigger(state: TriggerState): TriggerRecord {
+  const { bound, reading } = state;
+  const { name, type, value, active, fault } = reportTrigger(state);
+  const target = bound === undefined ? '' : `${bound.target.value} ${bound.target.type}`;
+  return { name, type, value, target, active, at: reading?.at, ...(fault === undefined ? {} : { fault }) };
+}

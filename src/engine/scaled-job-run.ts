@@ -1,0 +1,269 @@
+import { Fault, faultOf } from '../base/errors.ts';
+import { decideJobs, isPending, type JobDecision, type JobLimits, type JobsSeen } from '../decide/jobs.ts';
+import { overridesOf } from '../decide/overrides.ts';
+import type { Answer } from '../decide/reading.ts';
+import type { BoundRead } from '../scaler/bind.ts';
+import type { ScaledJob } from '../spec/workload.ts';
+import { applyHistoryLimits, applyJobs } from './apply.ts';
+import type { EngineContext } from './context.ts';
+import { type DeliveryRun, startDelivery } from './deliver/delivery.ts';
+import type { DeliverySource } from './deliver/source.ts';
+import { JobList } from './job-list.ts';
+import type { Condition, Report } from './ports.ts';
+import { type Decided, Records } from './records.ts';
+import { recordTrigger, reportTrigger, sameReport } from './report.ts';
+import { type TriggerState, Triggers } from './triggers.ts';
+import type { WorkloadRun } from './workload-run.ts';
+
+const condition = (status: Condition['status'], reason: string, message: string): Condition =>
+  Object.freeze({ status, reason, message });
+const ready = condition('True', 'ScaledJobReady', 'The ScaledJob is ready to create Jobs.');
+const active = condition('True', 'ScalerActive', 'At least one trigger is active.');
+const inactive = condition('False', 'ScalerNotActive', 'No trigger is active.');
+const partlyFailing = condition(
+  'Unknown',
+  'PartialTriggerError',
+  'Some triggers cannot be read; the others decide.',
+);
+const failing = condition('False', 'TriggerError', 'No trigger is active and at least one cannot be read.');
+
+/** Finished Jobs beyond the history limits before they are deleted without waiting for the next poll. */
+const surplusBeforeCleaning = 50;
+
+/**
+ * Runs a ScaledJob: Jobs by count, or one for each message where it has delivery.
+ *
+ * @param onChange called when something happened that is to be decided on at once
+ */
+export function runScaledJob(workload: ScaledJob, context: EngineContext, onChange: () => void): WorkloadRun {
+  const { world, clock, log, stop } = context;
+  const triggers = new Triggers(workload, context, onChange);
+  const records = new Records(context.recordsPerWorkload);
+  const paused = overridesOf(workload.annotations).paused;
+  const limits = limitsOf(workload);
+  const jobs = new JobList();
+  let delivery: DeliveryRun | undefined;
+  let report: Report | undefined;
+  let refilling: Promise<void> | undefined;
+  let closed = false;
+
+  async function tick(): Promise<void> {
+    if (paused) return tellPaused();
+    try {
+      jobs.replace(await world.listJobs(workload, stop));
+    } catch (thrown) {
+      const fault = faultOf(thrown, 'WORLD_FAILED');
+      log.warn('the Jobs cannot be listed, so none are created', { workload: workload.key, fault });
+      return tell(`The Jobs cannot be listed, so none are created: ${fault.message}`);
+    }
+    if (workload.delivery === undefined) await create();
+    else await deliver();
+    await clean();
+  }
+
+  async function create(): Promise<void> {
+    await triggers.read();
+    const seen = seenOf();
+    const decision = decideJobs(seen, limits);
+    let failed: Fault | undefined;
+    try {
+      await applyJobs(world, workload, decision);
+    } catch (thrown) {
+      failed = faultOf(thrown, 'WORLD_FAILED');
+      log.warn('Jobs could not be created', { workload: workload.key, fault: failed });
+    }
+    record({ kind: 'jobs', seen, limits, decision }, failed);
+    tell(failed === undefined ? decision.why : `${decision.why} ${failed.message}`, decision);
+  }
+
+  function seenOf(): JobsSeen {
+    const unfinished = jobs.unfinished;
+    return {
+      triggers: triggers.states.flatMap(state =>
+        state.trigger.type === 'cpu' || state.trigger.type === 'memory' ? [] : [shareOf(state)],
+      ),
+      running: unfinished.length,
+      pending: unfinished.filter(job => isPending(job, workload.scalingStrategy.pendingPodConditions)).length,
+    };
+  }
+
+  async function deliver(): Promise<void> {
+    // The backlog is for people to see; claiming does not wait for it.
+    const reading = triggers.prepare().then(() => Promise.all([triggers.read(), fill()]));
+    await reading;
+  }
+
+  /** Starts delivery once every trigger can be, takes up what is there, and hands out what the slots allow. */
+  async function fill(): Promise<void> {
+    const run = startedDelivery();
+    if (run instanceof Fault) {
+      log.warn('messages cannot be delivered', { workload: workload.key, fault: run });
+      return tell(`Nothing is delivered: ${run.message}`);
+    }
+    const created = await run.fill(stop);
+    const { unfinished, waiting, returning } = run.counts();
+    const slots = `${unfinished} of ${workload.maxReplicaCount} Jobs are unfinished`;
+    const rest = [
+      waiting > 0 ? `${waiting} messages wait for a slot` : '',
+      returning > 0 ? `${returning} messages went back to the source and will return` : '',
+    ].filter(part => part !== '');
+    const did = created === 0 ? 'Nothing new is handed out' : `${created} new Jobs have their messages`;
+    const why = `${[did, slots, ...rest].join('; ')}.`;
+    const seen = { unfinished, maxReplicaCount: workload.maxReplicaCount };
+    record({ kind: 'delivery', seen, decision: { created, why } });
+    tell(why);
+  }
+
+  function startedDelivery(): DeliveryRun | Fault {
+    if (delivery !== undefined) return delivery;
+    const fault = triggers.states.find(state => state.fault !== undefined)?.fault;
+    if (fault !== undefined) return fault;
+    try {
+      const sources = triggers.states.map(deliverySource);
+      delivery = startDelivery(workload, sources, { world, clock, log, random: context.random });
+    } catch (thrown) {
+      return faultOf(thrown);
+    }
+    delivery.resume(jobs.all);
+    return delivery;
+  }
+
+  function deliverySource(state: TriggerState): DeliverySource {
+    const bound = () => {
+      if (state.bound?.kind === 'read') return state.bound;
+      throw (
+        state.fault ?? new Fault('NOT_SUPPORTED', `messages of ${state.trigger.type} cannot be delivered`)
+      );
+    };
+    return {
+      // Asked for anew each time: credentials may have changed since.
+      get trigger(): BoundRead {
+        return bound();
+      },
+      use: async (work, signal) => await context.sources.use(bound(), work, signal),
+    };
+  }
+
+  async function clean(): Promise<void> {
+    const isProtected = (job: Parameters<DeliveryRun['isProtected']>[0]) =>
+      delivery?.isProtected(job) ?? false;
+    try {
+      for (const name of await applyHistoryLimits(world, workload, { jobs: jobs.all, isProtected }))
+        gone(name);
+    } catch (thrown) {
+      log.warn('finished Jobs cannot be deleted', {
+        workload: workload.key,
+        fault: faultOf(thrown, 'WORLD_FAILED'),
+      });
+    }
+  }
+
+  function gone(name: string): void {
+    jobs.delete(name);
+    delivery?.jobDeleted(name);
+  }
+
+  /** A Job that finished made room: what waits for it need not wait for the next poll. */
+  function refill(): void {
+    if (refilling !== undefined || closed) return;
+    refilling = (async () => {
+      // Jobs that finish together make room together.
+      await new Promise(resolve => setImmediate(resolve));
+      await fill();
+      if (
+        jobs.finished >
+        workload.successfulJobsHistoryLimit + workload.failedJobsHistoryLimit + surplusBeforeCleaning
+      ) {
+        await clean();
+      }
+    })().catch(thrown => {
+      log.error('filling the slots failed', { workload: workload.key, fault: faultOf(thrown) });
+    });
+    void refilling.then(() => {
+      refilling = undefined;
+    });
+  }
+
+  function record(decided: Decided, failed?: Fault): void {
+    const rest = failed === undefined ? {} : { failed };
+    records.add(decided, clock.now(), { triggers: () => triggers.states.map(recordTrigger), ...rest });
+  }
+
+  function tellPaused(): void {
+    tell('Paused.');
+  }
+
+  function tell(why: string, decision?: JobDecision): void {
+    const states = triggers.states.map(reportTrigger);
+    const isActive = decision?.active ?? (states.some(state => state.active) || jobs.unfinished.length > 0);
+    const failed = states.some(state => state.fault !== undefined);
+    const next: Report = {
+      at: clock.now(),
+      why,
+      ready: failed ? (isActive ? partlyFailing : failing) : ready,
+      active: isActive ? active : inactive,
+      jobs: jobs.counts(),
+      triggers: states,
+    };
+    if (sameReport(report, next)) return;
+    report = next;
+    world.report(workload, next);
+  }
+
+  return {
+    workload,
+    due: 0,
+    place: -1,
+    tick,
+    // A Job that waits for its first poll is as late as a workload at zero.
+    isAtZero: async () => true,
+    jobChanged(job) {
+      const finished = jobs.set(job);
+      delivery?.jobChanged(job);
+      if (report !== undefined) tell(report.why);
+      if (!finished) return;
+      if (delivery !== undefined) refill();
+      else onChange();
+    },
+    jobGone: gone,
+    referenceChanged: (kind, namespace, name) => triggers.changed(kind, namespace, name),
+    get records() {
+      return records.all;
+    },
+    get report() {
+      return report;
+    },
+    async close() {
+      closed = true;
+      await delivery?.[Symbol.asyncDispose]();
+      await refilling;
+      triggers[Symbol.dispose]();
+    },
+  };
+}
+
+function shareOf(state: TriggerState): JobsSeen['triggers'][number] {
+  const { reading, bound, trigger } = state;
+  const target = bound?.kind === 'read' ? bound.target.value : 0;
+  const metricName = bound?.kind === 'read' ? bound.metricName : `s${trigger.index}-${trigger.type}`;
+  const answer: Answer | undefined =
+    reading === undefined
+      ? undefined
+      : reading.ok
+        ? { kind: 'read', value: reading.value, active: reading.active, at: reading.at }
+        : { kind: 'unknown', fault: reading.fault, at: reading.at };
+  return { metricName, answer, target };
+}
+
+function limitsOf({
+  minReplicaCount,
+  maxReplicaCount,
+  maxReplicaCountGiven,
+  scalingStrategy,
+}: ScaledJob): JobLimits {
+  return {
+    minReplicaCount,
+    maxReplicaCount: maxReplicaCountGiven ? maxReplicaCount : undefined,
+    scalingStrategy,
+  };
+}

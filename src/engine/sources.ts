@@ -1,0 +1,239 @@
+import type { Clock } from '../base/clock.ts';
+import { type Deadline, deadline } from '../base/deadline.ts';
+import { Fault, type FaultCode, faultOf } from '../base/errors.ts';
+import type { HttpOptions } from '../base/http.ts';
+import type { Log } from '../base/log.ts';
+import { type Backoff, backoffMs } from '../base/retry.ts';
+import type { BoundRead } from '../scaler/bind.ts';
+import type { ClusterReader, ReadContext, TokenSource } from '../scaler/context.ts';
+
+export interface SourceOptions {
+  clock: Clock;
+  log: Log;
+  random: () => number;
+  tokens: TokenSource;
+  http: HttpOptions;
+  cluster: ClusterReader;
+  /** Names us to the owners of sources. */
+  clientName: string;
+  /** Aborts everything that is under way. */
+  stop: AbortSignal;
+}
+
+/** How long a reading may take unless the trigger says otherwise, in milliseconds; KEDA's default. */
+const defaultTimeoutMs = 3000;
+/** As long as a timer can be set for, in milliseconds: 24 days. */
+const longestMs = 2 ** 31 - 1;
+/** How long a connection that nothing refers to any more stays open, in milliseconds. */
+const idleMs = 10_000;
+/** The pauses after failures in a row. The cap keeps a source that is back from being noticed late. */
+const sourceBackoff: Backoff = { firstMs: 1000, maxMs: 10_000 };
+/** Failures of the way to the source, not of one question to it: they say that others would fail alike. */
+const wayCodes: ReadonlySet<FaultCode> = new Set(['SOURCE_UNREACHABLE', 'SOURCE_TIMEOUT', 'SOURCE_BUSY']);
+
+/** A connection that was opened, or is being. */
+interface Opened {
+  conn: Promise<unknown>;
+  inUse: number;
+  /** Nothing new uses it, and the last one to finish closes it. */
+  retired: boolean;
+}
+
+interface Connection {
+  key: string;
+  /** The trigger it was opened for; all that share it would open it alike. */
+  bound: BoundRead;
+  opened: Opened | undefined;
+  users: number;
+  idle: Disposable | undefined;
+  failures: number;
+  /** The last failure of the way, and until when (monotonic) the source is left alone because of it. */
+  fault: Fault | undefined;
+  notBefore: number;
+  /** Whether one caller is finding out if the source is back, while the others wait for the outcome. */
+  probing: boolean;
+}
+
+/**
+ * The connections to all sources: opened on first use, shared by triggers with the same endpoint and identity,
+ * left alone with growing pauses while the way to the source fails, closed when nothing refers to them.
+ */
+export class Sources implements AsyncDisposable {
+  readonly #options: SourceOptions;
+  readonly #connections = new Map<string, Connection>();
+  readonly #closing = new Set<Promise<void>>();
+
+  constructor(options: SourceOptions) {
+    this.#options = options;
+  }
+
+  /** How many connections are open or being opened. */
+  get open(): number {
+    let open = 0;
+    for (const { opened } of this.#connections.values()) if (opened !== undefined) open += 1;
+    return open;
+  }
+
+  /** Says that a trigger refers to its connection, which then stays open between uses. */
+  retain(bound: BoundRead): void {
+    const connection = this.#connectionOf(bound);
+    connection.users += 1;
+    connection.idle?.[Symbol.dispose]();
+    connection.idle = undefined;
+  }
+
+  /** Takes a `retain` back. */
+  release(bound: BoundRead): void {
+    const connection = this.#connections.get(bound.connectionKey);
+    if (connection === undefined) return;
+    connection.users -= 1;
+    if (connection.users > 0) return;
+    connection.idle = this.#options.clock.after(idleMs, () => {
+      this.#connections.delete(connection.key);
+      this.#retire(connection);
+    });
+  }
+
+  /**
+   * Runs `work` with the trigger's connection, under the trigger's deadline.
+   *
+   * @param own the caller's own signal, which then is the only deadline
+   * @throws Fault of the source; where it is being left alone, the one that was the reason, at once
+   */
+  async use<T>(
+    bound: BoundRead,
+    work: (context: ReadContext<unknown>) => Promise<T>,
+    own?: AbortSignal,
+  ): Promise<T> {
+    const connection = this.#connectionOf(bound);
+    const probes = this.#takeTurn(connection);
+    const timeoutMs = own === undefined ? (bound.timeoutMs ?? defaultTimeoutMs) : longestMs;
+    using limit = deadline(own ?? this.#options.stop, timeoutMs);
+    const opened = this.#opened(connection, limit);
+    opened.inUse += 1;
+    try {
+      const conn = await opened.conn;
+      const { clock, cluster } = this.#options;
+      const { namespace } = bound.context;
+      const result = await work({ conn, signal: limit.signal, now: clock.now(), namespace, cluster });
+      connection.failures = 0;
+      connection.fault = undefined;
+      return result;
+    } catch (thrown) {
+      throw this.#failed(connection, opened, explain(thrown, limit.signal));
+    } finally {
+      if (probes) connection.probing = false;
+      opened.inUse -= 1;
+      if (opened.retired && opened.inUse === 0) this.#close(connection.bound, opened);
+    }
+  }
+
+  /** Closes every connection; a second call does nothing. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const connection of this.#connections.values()) this.#retire(connection);
+    this.#connections.clear();
+    await Promise.all(this.#closing);
+  }
+
+  #connectionOf(bound: BoundRead): Connection {
+    const key = bound.connectionKey;
+    const present = this.#connections.get(key);
+    if (present !== undefined) return present;
+    const connection: Connection = {
+      key,
+      bound,
+      opened: undefined,
+      users: 0,
+      idle: undefined,
+      failures: 0,
+      fault: undefined,
+      notBefore: 0,
+      probing: false,
+    };
+    this.#connections.set(key, connection);
+    return connection;
+  }
+
+  /**
+   * While a source is left alone its last fault answers for it; after that one caller goes first.
+   *
+   * @returns whether the caller is that one
+   */
+  #takeTurn(connection: Connection): boolean {
+    const { fault, notBefore, probing } = connection;
+    if (fault === undefined) return false;
+    if (probing || this.#options.clock.elapsed() < notBefore) throw fault;
+    connection.probing = true;
+    return true;
+  }
+
+  #opened(connection: Connection, { signal }: Deadline): Opened {
+    if (connection.opened !== undefined) return connection.opened;
+    const { clientName, tokens, http } = this.#options;
+    const { scaler, params, context } = connection.bound;
+    const conn = scaler.open(params, { signal, clientName, identity: context.podIdentity, tokens, http });
+    const opened: Opened = { conn, inUse: 0, retired: false };
+    connection.opened = opened;
+    conn.catch(() => {
+      if (connection.opened === opened) connection.opened = undefined;
+    });
+    return opened;
+  }
+
+  #failed(connection: Connection, opened: Opened, fault: Fault): Fault {
+    if (fault.code === 'CANCELLED') return fault;
+    if (!wayCodes.has(fault.code)) {
+      // Whatever it answered, the source is there.
+      connection.failures = 0;
+      connection.fault = undefined;
+      if (fault.code === 'SOURCE_REFUSED') this.#reopen(connection, opened);
+      return fault;
+    }
+    const { clock, random } = this.#options;
+    connection.failures += 1;
+    connection.fault = fault;
+    const pause = fault.retryAfterMs ?? backoffMs(sourceBackoff, connection.failures, random);
+    connection.notBefore = Math.max(connection.notBefore, clock.elapsed() + pause);
+    if (fault.code !== 'SOURCE_BUSY') this.#reopen(connection, opened);
+    return fault;
+  }
+
+  /** Lets the next use open anew; what still uses the old connection may finish. */
+  #reopen(connection: Connection, opened: Opened): void {
+    opened.retired = true;
+    if (connection.opened === opened) connection.opened = undefined;
+  }
+
+  #retire(connection: Connection): void {
+    const { opened, bound } = connection;
+    connection.idle?.[Symbol.dispose]();
+    connection.opened = undefined;
+    if (opened === undefined) return;
+    opened.retired = true;
+    if (opened.inUse === 0) this.#close(bound, opened);
+  }
+
+  #close(bound: BoundRead, { conn }: Opened): void {
+    const closing = close(bound, conn).catch(thrown => {
+      this.#options.log.debug('closing a connection failed', {
+        type: bound.scaler.type,
+        fault: faultOf(thrown),
+      });
+    });
+    this.#closing.add(closing);
+    void closing.then(() => this.#closing.delete(closing));
+  }
+}
+
+async function close({ scaler }: BoundRead, opening: Promise<unknown>): Promise<void> {
+  // One that never opened has nothing to close.
+  const conn = await opening.catch(() => undefined);
+  if (conn !== undefined) await scaler.close(conn);
+}
+
+/** The deadline explains whatever an interrupted client throws. */
+function explain(thrown: unknown, signal: AbortSignal): Fault {
+  if (thrown instanceof Fault) return thrown;
+  if (signal.aborted && signal.reason instanceof Fault) return signal.reason;
+  return faultOf(thrown, 'INTERNAL');
+}
