@@ -3,8 +3,6 @@ import { s } from './schema.ts';
 /** The conditions an object of ours may have. */
 export type ConditionType = 'Ready' | 'Active' | 'Fallback' | 'Paused' | 'HPAActive';
 
-export type ConditionStatus = 'True' | 'False' | 'Unknown';
-
 /** The reasons of a ScaledObject's conditions, in KEDA's spelling. */
 export const scaledObjectReasons = {
   Ready: [

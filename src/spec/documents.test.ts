@@ -96,6 +96,15 @@ items:
     expect(problems).toEqual([sentence]);
   });
 
+  it('does not add up brackets that texts of many documents leave open', () => {
+    const one = 'apiVersion: v1\nkind: X\nscript: "if (a) {"\n---\n';
+
+    const { documents, problems } = readDocuments(one.repeat(3000), 'f.yaml');
+
+    expect(problems).toEqual([]);
+    expect(documents).toHaveLength(3000);
+  });
+
   it('refuses bytes that are not UTF-8', () => {
     const problems = problemsOf(new Uint8Array([0x61, 0xff, 0xfe]));
 

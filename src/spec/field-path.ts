@@ -6,7 +6,7 @@ export function formatPath(path: FieldPath): string {
   return path
     .map((step, depth) => {
       if (typeof step === 'number') return `[${step}]`;
-      if (!/^[\w-]+$/.test(step)) return `[${JSON.stringify(step)}]`;
+      if (step.length > mostShown || !/^[\w-]+$/.test(step)) return `[${JSON.stringify(shortened(step))}]`;
       return depth === 0 ? step : `.${step}`;
     })
     .join('');
@@ -58,4 +58,11 @@ export function nameOfType(value: unknown): string {
   if (typeof value === 'object') return 'an object';
   if (typeof value === 'string') return 'a text';
   return typeof value === 'boolean' ? 'true or false' : 'a number';
+}
+
+const mostShown = 100;
+
+/** At most the first hundred letters: what a manifest holds may be megabytes, a sentence may not. */
+export function shortened(text: string): string {
+  return text.length > mostShown ? `${text.slice(0, mostShown)}…` : text;
 }

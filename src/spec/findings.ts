@@ -1,5 +1,5 @@
 import type { ManifestDocument } from './documents.ts';
-import { type FieldPath, nameOfType } from './field-path.ts';
+import { type FieldPath, nameOfType, shortened } from './field-path.ts';
 import type { Problem } from './problem.ts';
 
 /** Where everything that is found about a document is gathered, seen from one of its fields. */
@@ -33,7 +33,7 @@ export class Findings {
 
   /** Says what should be here, what is, and how to turn one into the other where that is simple. */
   wrongType(wanted: string, value: unknown): undefined {
-    const spelled = this.spelling() ?? String(value);
+    const spelled = shortened(this.spelling() ?? String(value));
     const simple = typeof value === 'number' || typeof value === 'boolean';
     if (wanted === 'a text' && simple) {
       return this.problem(`must be a text, is ${nameOfType(value)}`, `write "${spelled}" with quotes`);
@@ -41,7 +41,7 @@ export class Findings {
     const number = typeof value === 'string' && /^-?\d+$/.test(value) && wanted === 'a whole number';
     const truth = typeof value === 'string' && /^(true|false)$/.test(value) && wanted === 'true or false';
     if (number || truth) return this.problem(`must be ${wanted}, is a text`, `write ${value} without quotes`);
-    const shown = simple ? ` (${spelled})` : typeof value === 'string' ? ` ("${value.slice(0, 60)}")` : '';
+    const shown = simple ? ` (${spelled})` : typeof value === 'string' ? ` ("${shortened(value)}")` : '';
     return this.problem(`must be ${wanted}, is ${nameOfType(value)}${shown}`);
   }
 

@@ -1,4 +1,4 @@
-import { isRecord } from './field-path.ts';
+import { isRecord, shortened } from './field-path.ts';
 import type { Findings } from './findings.ts';
 import { s } from './schema.ts';
 import type { SecretKeyRef } from './workload.ts';
@@ -27,7 +27,7 @@ export const triggerType = s.custom<string, { required: true; doc: string }>(
     if (value === '') return findings.problem('must not be empty');
     const squashed = value.toLowerCase().replaceAll(/[-_ ]/g, '');
     const type = Object.hasOwn(typeAliases, squashed) ? (typeAliases[squashed] ?? value) : value;
-    if (type !== value) findings.notice(`"${value}" is accepted`, `KEDA's spelling is ${type}`);
+    if (type !== value) findings.notice(`"${shortened(value)}" is accepted`, `KEDA's spelling is ${type}`);
     return type;
   },
   () => ({ type: 'string', minLength: 1 }),
@@ -64,7 +64,8 @@ function readParameter(name: string, value: unknown, findings: Findings): string
   if (typeof value === 'string') return value;
   if (typeof value === 'number' || typeof value === 'boolean') {
     const text = findings.spelling() ?? String(value);
-    findings.notice(`${text} is accepted as a text`, `KEDA's spelling is ${name}: "${text}"`);
+    const shown = shortened(text);
+    findings.notice(`${shown} is accepted as a text`, `KEDA's spelling is ${shortened(name)}: "${shown}"`);
     return text;
   }
   const reference = isRecord(value) && isRecord(value['secretKeyRef']) ? value['secretKeyRef'] : value;
@@ -81,7 +82,7 @@ function readParameter(name: string, value: unknown, findings: Findings): string
   }
   findings.notice(
     'an inline Secret reference is accepted',
-    `KEDA's spelling is a TriggerAuthentication with secretTargetRef { parameter: ${name}, name: ${secret}, key: ${key} }`,
+    `KEDA's spelling is a TriggerAuthentication with secretTargetRef { parameter: ${shortened(name)}, name: ${shortened(secret)}, key: ${shortened(key)} }`,
   );
   return { name: secret, key };
 }

@@ -1,5 +1,6 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { readDocuments } from './documents.ts';
+import { documentOf, readDocuments } from './documents.ts';
 import { type Manifest, parseManifest } from './manifest.ts';
 import { formatProblem } from './problem.ts';
 import type { Parsed } from './workload.ts';
@@ -160,9 +161,9 @@ status: { anything: [1] }
     );
 
     expect(problems).toEqual([
-      'f.yaml:8:3: spec.pollingIntervall: there is no field "pollingIntervall" here, did you mean "pollingInterval"?',
-      'f.yaml:7:3: spec.minReplicaCount: -1 is too small: the least is 0',
       'f.yaml:6:3: spec.maxReplicaCount: must be a whole number, is a text: write 5 without quotes',
+      'f.yaml:7:3: spec.minReplicaCount: -1 is too small: the least is 0',
+      'f.yaml:8:3: spec.pollingIntervall: there is no field "pollingIntervall" here, did you mean "pollingInterval"?',
       'f.yaml:10:5: spec.triggers[0]: "metadata" is missing: The trigger\'s parameters, each a text.',
     ]);
   });
@@ -457,4 +458,43 @@ it('leaves kinds that are not ours alone', () => {
   const parsed: (Parsed<Manifest> | undefined)[] = documents.map(parseManifest);
 
   expect(parsed).toEqual([undefined]);
+});
+
+it('never throws, whatever stands in the fields', () => {
+  const anything = fc.jsonValue({ maxDepth: 3 });
+  const fields = [
+    'scaleTargetRef',
+    'triggers',
+    'advanced',
+    'fallback',
+    'jobTargetRef',
+    'eventide',
+    'podIdentity',
+  ];
+  const spec = fc.dictionary(fc.oneof(fc.constantFrom(...fields), fc.string()), anything);
+  const trigger = fc.record({ type: anything, metadata: anything, authenticationRef: anything });
+  const kind = fc.constantFrom(
+    'ScaledObject',
+    'ScaledJob',
+    'TriggerAuthentication',
+    'ClusterTriggerAuthentication',
+  );
+  const object = fc.record({
+    apiVersion: fc.constant('keda.sh/v1alpha1'),
+    kind,
+    metadata: fc.oneof(anything, fc.constant({ name: 'a' })),
+    spec: fc.oneof(
+      anything,
+      spec,
+      fc.tuple(spec, fc.array(trigger)).map(([rest, triggers]) => ({ ...rest, triggers })),
+    ),
+  });
+
+  fc.assert(
+    fc.property(object, value => {
+      const parsed = parseManifest(documentOf(value));
+      return parsed !== undefined && (parsed.ok || parsed.problems.length > 0);
+    }),
+    { numRuns: 1000 },
+  );
 });

@@ -1,5 +1,6 @@
 import { type CloudEventSource, parseCloudEventSource } from './cloud-event-source.ts';
 import type { ManifestDocument } from './documents.ts';
+import { shortened } from './field-path.ts';
 import type { Problem } from './problem.ts';
 import { parseScaledJob } from './scaled-job.ts';
 import { parseScaledObject } from './scaled-object.ts';
@@ -39,13 +40,13 @@ export function parseManifest(document: ManifestDocument): Parsed<Manifest> | un
   };
   if (parse === undefined) {
     const known = Object.keys(kinds);
-    const problem = `${group} has no kind "${document.kind}"${didYouMean(document.kind, known)}`;
+    const problem = `${group} has no kind "${shortened(document.kind)}"${didYouMean(document.kind, known)}`;
     return refuse('kind', problem, `the kinds are ${known.join(', ')}`);
   }
   if (given !== version) {
     return refuse(
       'apiVersion',
-      `there is no version "${given ?? ''}" of ${group}`,
+      `there is no version "${shortened(given ?? '')}" of ${group}`,
       `use ${group}/${version}`,
     );
   }

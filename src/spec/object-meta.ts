@@ -1,5 +1,7 @@
 import type { ManifestDocument } from './documents.ts';
+import { shortened } from './field-path.ts';
 import { Findings } from './findings.ts';
+import type { Problem } from './problem.ts';
 import { type Field, type Infer, s } from './schema.ts';
 import type { Parsed } from './workload.ts';
 
@@ -10,7 +12,10 @@ const objectName = s.custom<string, { required: true }>(
     if (typeof value !== 'string') return findings.wrongType('a text', value);
     if (value.length > 253) return findings.problem('is longer than the 253 letters a name may have');
     if (/^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/.test(value)) return value;
-    return findings.problem(`"${value}" is not a name`, 'use lower-case letters, digits, "-" and "." only');
+    return findings.problem(
+      `"${shortened(value)}" is not a name`,
+      'use lower-case letters, digits, "-" and "." only',
+    );
   },
   () => ({ type: 'string' }),
 );
@@ -43,7 +48,7 @@ export interface ObjectMeta {
 export function parseObject<F extends Field<unknown>, T>(
   document: ManifestDocument,
   spec: F,
-  make: (spec: Infer<F>, meta: ObjectMeta, findings: Findings) => T,
+  make: (spec: Infer<F>, meta: ObjectMeta) => T,
 ): Parsed<T> {
   const findings = new Findings(document);
   const frame = s.object(
@@ -57,10 +62,14 @@ export function parseObject<F extends Field<unknown>, T>(
     {},
   );
   const read = frame.read(document.value, findings) as { spec?: Infer<F> } | undefined;
-  const { problems, notices } = findings;
+  const problems = findings.problems.sort(byPlace);
+  const notices = findings.notices.sort(byPlace);
   if (problems.length > 0 || read?.spec === undefined) return { ok: false, problems, notices };
-  const value = make(read.spec, metaOf(document), findings);
-  return problems.length > 0 ? { ok: false, problems, notices } : { ok: true, value, notices };
+  return { ok: true, value: make(read.spec, metaOf(document)), notices };
+}
+
+function byPlace({ place: a }: Problem, { place: b }: Problem): number {
+  return (a?.line ?? 0) - (b?.line ?? 0) || (a?.column ?? 0) - (b?.column ?? 0);
 }
 
 function metaOf({ namespace, name, value, kind }: ManifestDocument): ObjectMeta {

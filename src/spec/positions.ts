@@ -1,4 +1,4 @@
-import { isMap, isPair, isScalar, isSeq, type ParsedNode } from 'yaml';
+import { isMap, isPair, isScalar, isSeq, type ParsedNode, type YAMLMap } from 'yaml';
 import { type FieldPath, formatPath } from './field-path.ts';
 import type { Place } from './problem.ts';
 import { yamlDocuments } from './yaml-text.ts';
@@ -82,7 +82,19 @@ function childOf(node: ParsedNode | null, step: string | number) {
     return { node: item as ParsedNode, offset: (item as ParsedNode).range[0] };
   }
   if (!isMap(node)) return undefined;
-  const pair = node.items.find(({ key }) => isScalar(key) && String(key.value) === String(step));
+  const pair = pairsOf(node).get(String(step));
   if (pair === undefined) return undefined;
   return { node: pair.value as ParsedNode | null, offset: (pair.key as ParsedNode).range[0] };
+}
+
+type Pairs = ReadonlyMap<string, YAMLMap['items'][number]>;
+const pairsByMap = new WeakMap<YAMLMap, Pairs>();
+
+/** By key, made once: a map may have a hundred thousand keys and something wrong with each of them. */
+function pairsOf(map: YAMLMap): Pairs {
+  const known = pairsByMap.get(map);
+  if (known !== undefined) return known;
+  const pairs = new Map(map.items.map(pair => [isScalar(pair.key) ? String(pair.key.value) : '', pair]));
+  pairsByMap.set(map, pairs);
+  return pairs;
 }

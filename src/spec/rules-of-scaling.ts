@@ -1,6 +1,7 @@
 import type { ManifestDocument } from './documents.ts';
-import { descend } from './field-path.ts';
+import { descend, shortened } from './field-path.ts';
 import { type Breach, type Rule, rule } from './rule.ts';
+import { didYouMean } from './suggest.ts';
 import type { ScaledObject, Trigger } from './workload.ts';
 
 const resourceTypes = ['cpu', 'memory'];
@@ -127,6 +128,17 @@ export const rulesOfScaling: readonly Rule[] = [
         if (seen.has(name))
           yield { problem: `the trigger name "${name}" is there twice`, mending: 'rename one', path };
         seen.add(name);
+      }
+    },
+  }),
+  rule({
+    name: 'trigger-type-known',
+    kinds: ['ScaledObject', 'ScaledJob'],
+    *check({ triggers }, { triggerTypes }) {
+      for (const { type, index } of triggers) {
+        if (triggerTypes === undefined || triggerTypes.includes(type)) continue;
+        const problem = `there is no trigger type "${shortened(type)}"${didYouMean(type, triggerTypes)}`;
+        yield { problem, path: ['spec', 'triggers', index, 'type'] };
       }
     },
   }),

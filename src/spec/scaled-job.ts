@@ -109,8 +109,6 @@ export const scaledJobStatus = s.object(
   { doc: 'What became of it.' },
 );
 
-export type ScaledJobSpec = Infer<typeof scaledJobSpec>;
-
 /** Reads a ScaledJob, with the defaults of KEDA. */
 export function parseScaledJob(document: ManifestDocument): Parsed<ScaledJob> {
   return parseObject(document, scaledJobSpec, (spec, meta): ScaledJob => {

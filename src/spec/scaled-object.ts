@@ -2,7 +2,7 @@ import { conditions, triggersActivity } from './conditions.ts';
 import type { ManifestDocument } from './documents.ts';
 import { given } from './given.ts';
 import { parseObject } from './object-meta.ts';
-import { type Infer, s } from './schema.ts';
+import { s } from './schema.ts';
 import { scaledObjectTriggers, triggersOf } from './trigger.ts';
 import type { Parsed, ScaledObject } from './workload.ts';
 
@@ -132,8 +132,6 @@ export const scaledObjectSpec = s.object(
   },
   { doc: 'What to scale, and by what.' },
 );
-
-export type ScaledObjectSpec = Infer<typeof scaledObjectSpec>;
 
 /** `status` of a ScaledObject. */
 export const scaledObjectStatus = s.object(

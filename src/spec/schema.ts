@@ -1,4 +1,4 @@
-import { isRecord } from './field-path.ts';
+import { isRecord, shortened } from './field-path.ts';
 import type { Findings } from './findings.ts';
 import { didYouMean } from './suggest.ts';
 
@@ -131,9 +131,10 @@ function choice<const C extends readonly string[], const O extends ChoiceOptions
       if (typeof value !== 'string') return findings.wrongType('a text', value);
       if (choices.includes(value)) return value;
       const hint = didYouMean(value, choices);
-      if (choices.length > 8 && hint !== '') return findings.problem(`"${value}" is not known${hint}`);
+      if (choices.length > 8 && hint !== '')
+        return findings.problem(`"${shortened(value)}" is not known${hint}`);
       const shown = choices.map(each => (each === '' ? '""' : each)).join(', ');
-      return findings.problem(`"${value}" is not one of ${shown}${hint}`);
+      return findings.problem(`"${shortened(value)}" is not one of ${shown}${hint}`);
     },
     () => ({ type: 'string', ...(options.choicesNotInCrd ? {} : { enum: [...choices] }) }),
   );
@@ -282,7 +283,7 @@ function refuseUnknown(fields: Fields, value: Readonly<Record<string, unknown>>,
   const accepted = new Set(Object.entries(fields).flatMap(([name, { also = [] }]) => [name, ...also]));
   for (const name of Object.keys(value)) {
     if (accepted.has(name)) continue;
-    findings.at(name).problem(`there is no field "${name}" here${didYouMean(name, known)}`);
+    findings.at(name).problem(`there is no field "${shortened(name)}" here${didYouMean(name, known)}`);
   }
 }
 

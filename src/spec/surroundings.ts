@@ -52,6 +52,8 @@ export interface Surroundings {
   /** The containers of a Deployment or StatefulSet; `missing` where there is none, `unknown` where nobody can tell. */
   containers(namespace: string, target: TargetRef): readonly ContainerResources[] | 'missing' | 'unknown';
   limits(namespace: string): readonly ContainerLimit[];
+  /** The trigger types there are; whether a type is known is looked at only where this is given. */
+  triggerTypes?: readonly string[];
   /** What is wrong with a formula over these variables. */
   checkFormula(formula: string, names: readonly string[]): readonly Problem[];
 }
@@ -66,7 +68,7 @@ export interface Snapshot {
   complete: boolean;
 }
 
-type Circumstances = Pick<Surroundings, 'operation' | 'dryRun' | 'checkFormula'>;
+type Circumstances = Pick<Surroundings, 'operation' | 'dryRun' | 'checkFormula' | 'triggerTypes'>;
 
 /** Makes a snapshot quick to ask. */
 export function surroundingsOf(snapshot: Snapshot, circumstances: Circumstances): Surroundings {

@@ -56,12 +56,13 @@ interface World {
   others?: Record<string, unknown>[];
   dryRun?: boolean;
   complete?: boolean;
+  triggerTypes?: readonly string[];
   checkFormula?: (text: string, names: readonly string[]) => { problem: string }[];
 }
 
 /** Validates an object among others, and says which rules it broke with what. */
 function check(object: Record<string, unknown>, world: World = {}) {
-  const { others = [], dryRun = false, complete = false, checkFormula = () => [] } = world;
+  const { others = [], dryRun = false, complete = false, checkFormula = () => [], ...more } = world;
   const documents = [object, ...others].map(each => documentOf(each));
   const parsed = documents.flatMap(document => {
     const result = parseManifest(document);
@@ -74,7 +75,7 @@ function check(object: Record<string, unknown>, world: World = {}) {
     manifest.kind === 'ScaledObject' ? [manifest] : [],
   );
   const snapshot: Snapshot = { ...snapshotOf(documents, scaledObjects as ScaledObject[]), complete };
-  const around = surroundingsOf(snapshot, { operation: 'create', dryRun, checkFormula });
+  const around = surroundingsOf(snapshot, { operation: 'create', dryRun, checkFormula, ...more });
   const { problems, notices } = validate(subject, around);
   return {
     broken: problems.map(({ rule }) => rule),
@@ -163,6 +164,16 @@ describe('the rules of replicas, names, fallback and triggers', () => {
       expect(noticed).toEqual([rule]);
     },
   );
+
+  it('knows the trigger types it is told, and suggests one', () => {
+    const triggerTypes = ['cron', 'kafka'];
+    const object = scaledObject({ triggers: [{ ...cron, type: 'kafak' }, cron] });
+
+    expect(check(object, { triggerTypes }).sentences).toEqual([
+      'there is no trigger type "kafak", did you mean "kafka"?',
+    ]);
+    expect(check(object).sentences).toEqual([]);
+  });
 
   it('applies the trigger rules to a ScaledJob', () => {
     const { spec } = scaledObject({ triggers: [{ ...cron, useCachedMetrics: true }] });

@@ -35,6 +35,7 @@ function refuseDeep(text: string): void {
     const code = text.charCodeAt(at);
     if (code === 0x5b || code === 0x7b) open += 1;
     else if (code === 0x5d || code === 0x7d) open = Math.max(0, open - 1);
+    else if (code === 0x0a && text.startsWith('---', at + 1)) open = 0;
     if (open > mostOpenBrackets) throw new Error(tooDeep);
   }
 }
