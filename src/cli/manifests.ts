@@ -16,7 +16,7 @@ export interface LoadedWorkload {
 export interface Manifests {
   documents: readonly ManifestDocument[];
   workloads: readonly LoadedWorkload[];
-  authentications: readonly TriggerAuthentication[];
+  authentications: readonly { authentication: TriggerAuthentication; document: ManifestDocument }[];
   problems: readonly Problem[];
   notices: readonly Problem[];
 }
@@ -31,7 +31,7 @@ export async function loadManifests(names: readonly string[]): Promise<Manifests
     problems.push(...read.problems);
   }
   const workloads: LoadedWorkload[] = [];
-  const authentications: TriggerAuthentication[] = [];
+  const authentications: { authentication: TriggerAuthentication; document: ManifestDocument }[] = [];
   const notices: Problem[] = [];
   for (const document of documents) {
     const parsed = parseManifest(document);
@@ -39,7 +39,7 @@ export async function loadManifests(names: readonly string[]): Promise<Manifests
     notices.push(...parsed.notices);
     if (!parsed.ok) problems.push(...parsed.problems);
     else if (isWorkload(parsed.value)) workloads.push({ workload: parsed.value, document });
-    else if (isAuthentication(parsed.value)) authentications.push(parsed.value);
+    else if (isAuthentication(parsed.value)) authentications.push({ authentication: parsed.value, document });
   }
   problems.push(...repeated(documents));
   return { documents, workloads, authentications, problems, notices };

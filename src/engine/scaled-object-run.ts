@@ -75,7 +75,7 @@ export function runScaledObject(
     const resources = await readResources();
     const now = clock.now();
     ticks += 1;
-    if (ticks === 1 && target.ok && target.state.replicas > 0 && workload.createdAt < context.startedAt) {
+    if (ticks === 1 && target.ok && target.state.replicas > 0 && workload.createdAt <= context.startedAt) {
       // Whoever ran it before knew when it was last active; without that the cooldown starts anew.
       lastActiveAt = now;
     }

@@ -2,8 +2,13 @@
 import type { AnyScaler } from '../scaler/define.ts';
 
 const modules: Readonly<Record<string, () => Promise<{ default: AnyScaler }>>> = {
+  'azure-blob': () => import('./azure-blob.ts'),
+  'azure-queue': () => import('./azure-queue.ts'),
   'cpu': () => import('./cpu.ts'),
+  'cron': () => import('./cron.ts'),
   'memory': () => import('./memory.ts'),
+  'metrics-api': () => import('./metrics-api.ts'),
+  'prometheus': () => import('./prometheus.ts'),
 };
 
 /** Every trigger type there is, in alphabetical order. */
