@@ -7,14 +7,26 @@ const law: Record<string, readonly string[]> = {
   base: [],
   spec: ['base'],
   scaler: ['base', 'spec'],
-  scalers: ['base', 'scaler'],
+  scalers: ['base', 'scaler', 'spec/problem.ts', 'spec/suggest.ts', 'spec/pod-identity.ts'],
   auth: ['base', 'spec'],
   decide: ['base', 'spec'],
   engine: ['base', 'spec', 'scaler', 'auth', 'decide'],
   kube: ['base', 'spec', 'engine/ports.ts', 'auth/references.ts'],
   local: ['base', 'spec', 'engine/ports.ts', 'auth/references.ts'],
   serve: ['base', 'spec', 'engine'],
-  cli: ['base', 'spec', 'scaler', 'scalers', 'auth', 'decide', 'engine', 'kube', 'local', 'serve'],
+  cli: [
+    'base',
+    'spec',
+    'scaler',
+    'scalers',
+    'auth',
+    'decide',
+    'engine',
+    'kube',
+    'local',
+    'serve',
+    '../package.json',
+  ],
 };
 
 const files = readdirSync('src', { recursive: true, encoding: 'utf8' }).filter(name => name.endsWith('.ts'));
