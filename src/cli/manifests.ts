@@ -38,8 +38,10 @@ export async function loadManifests(names: readonly string[]): Promise<Manifests
     if (parsed === undefined) continue;
     notices.push(...parsed.notices);
     if (!parsed.ok) problems.push(...parsed.problems);
-    else if (isWorkload(parsed.value)) workloads.push({ workload: parsed.value, document });
-    else if (isAuthentication(parsed.value)) authentications.push({ authentication: parsed.value, document });
+    const value = parsed.ok ? parsed.value : parsed.rest;
+    if (value === undefined) continue;
+    if (isWorkload(value)) workloads.push({ workload: value, document });
+    else if (isAuthentication(value)) authentications.push({ authentication: value, document });
   }
   problems.push(...repeated(documents));
   return { documents, workloads, authentications, problems, notices };

@@ -8,12 +8,15 @@ export class Findings {
   readonly path: FieldPath;
   readonly problems: Problem[];
   readonly notices: Problem[];
+  /** Those of the problems that leave the rest of the document as clear as without them. */
+  readonly surpluses: Problem[];
 
   constructor(document: ManifestDocument, path: FieldPath = [], gathered?: Findings) {
     this.document = document;
     this.path = path;
     this.problems = gathered?.problems ?? [];
     this.notices = gathered?.notices ?? [];
+    this.surpluses = gathered?.surpluses ?? [];
   }
 
   /** The same gathering, seen from a field further in. */
@@ -25,6 +28,13 @@ export class Findings {
   problem(problem: string, mending?: string): undefined {
     this.problems.push(this.#placed(problem, mending));
     return undefined;
+  }
+
+  /** Something is here that should not be, and everything else can be read all the same. */
+  surplus(problem: string): void {
+    const placed = this.#placed(problem, undefined);
+    this.problems.push(placed);
+    this.surpluses.push(placed);
   }
 
   notice(notice: string, mending?: string): void {

@@ -64,8 +64,10 @@ export function parseObject<F extends Field<unknown>, T>(
   const read = frame.read(document.value, findings) as { spec?: Infer<F> } | undefined;
   const problems = findings.problems.sort(byPlace);
   const notices = findings.notices.sort(byPlace);
-  if (problems.length > 0 || read?.spec === undefined) return { ok: false, problems, notices };
-  return { ok: true, value: make(read.spec, metaOf(document)), notices };
+  const readable = read?.spec !== undefined && problems.length === findings.surpluses.length;
+  if (!readable) return { ok: false, problems, notices };
+  const value = make(read.spec as Infer<F>, metaOf(document));
+  return problems.length > 0 ? { ok: false, problems, notices, rest: value } : { ok: true, value, notices };
 }
 
 function byPlace({ place: a }: Problem, { place: b }: Problem): number {

@@ -283,7 +283,7 @@ function refuseUnknown(fields: Fields, value: Readonly<Record<string, unknown>>,
   const accepted = new Set(Object.entries(fields).flatMap(([name, { also = [] }]) => [name, ...also]));
   for (const name of Object.keys(value)) {
     if (accepted.has(name)) continue;
-    findings.at(name).problem(`there is no field "${shortened(name)}" here${didYouMean(name, known)}`);
+    findings.at(name).surplus(`there is no field "${shortened(name)}" here${didYouMean(name, known)}`);
   }
 }
 

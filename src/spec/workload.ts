@@ -127,7 +127,10 @@ export interface ScaledJob extends WorkloadBase {
 
 export type Workload = ScaledObject | ScaledJob;
 
-/** What came of reading one manifest: the workload, or the problems that stand in the way; notices never block. */
+/**
+ * What came of reading one manifest: the workload, or the problems that stand in the way; notices never block.
+ * Where all that is wrong is fields that do not exist, `rest` is what it is without them, to be checked further.
+ */
 export type Parsed<T> =
   | { ok: true; value: T; notices: readonly Problem[] }
-  | { ok: false; problems: readonly Problem[]; notices: readonly Problem[] };
+  | { ok: false; problems: readonly Problem[]; notices: readonly Problem[]; rest?: T };
