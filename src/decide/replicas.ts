@@ -1,7 +1,6 @@
 import type { Fallback } from '../spec/workload.ts';
 import type { Condition } from './conditions.ts';
 import * as say from './conditions.ts';
-import type { Overrides } from './overrides.ts';
 
 /** What a decision sees of a ScaledObject. */
 export interface Seen {
@@ -15,6 +14,18 @@ export interface Seen {
   lastActiveAt: number | undefined;
   /** Epoch milliseconds. */
   createdAt: number;
+}
+
+/** What annotations of a ScaledObject ask for over its spec; `spec/annotations.ts` reads them. */
+interface Overrides {
+  /** Leave the target alone altogether. */
+  paused: boolean;
+  /** Where a paused target shall stand; `invalid` where the annotation is no number of replicas. */
+  pausedReplicas: number | 'invalid' | undefined;
+  pausedScaleIn: boolean;
+  pausedScaleOut: boolean;
+  /** Treat the workload as active whatever its triggers say. */
+  forceActivation: boolean;
 }
 
 /** What a ScaledObject allows. */

@@ -1,8 +1,8 @@
 import { Fault, faultOf } from '../base/errors.ts';
 import { decideJobs, isPending, type JobDecision, type JobLimits, type JobsSeen } from '../decide/jobs.ts';
-import { overridesOf } from '../decide/overrides.ts';
 import type { Answer } from '../decide/reading.ts';
 import type { BoundRead } from '../scaler/bind.ts';
+import { pauseOf } from '../spec/annotations.ts';
 import type { ScaledJob } from '../spec/workload.ts';
 import { applyHistoryLimits, applyJobs } from './apply.ts';
 import type { EngineContext } from './context.ts';
@@ -39,7 +39,7 @@ export function runScaledJob(workload: ScaledJob, context: EngineContext, onChan
   const { world, clock, log, stop } = context;
   const triggers = new Triggers(workload, context, onChange);
   const records = new Records(context.recordsPerWorkload);
-  const paused = overridesOf(workload.annotations).paused;
+  const paused = pauseOf(workload).full;
   const limits = limitsOf(workload);
   const jobs = new JobList();
   let delivery: DeliveryRun | undefined;

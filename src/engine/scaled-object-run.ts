@@ -18,9 +18,9 @@ import {
 import { compileFormula, type Formula } from '../decide/formula.ts';
 import type { HpaHistory } from '../decide/hpa-history.ts';
 import { externalMetric, type HpaMetric } from '../decide/hpa-metrics.ts';
-import { overridesOf } from '../decide/overrides.ts';
 import type { Answer } from '../decide/reading.ts';
 import type { BoundRead, BoundResource } from '../scaler/bind.ts';
+import { forcesActivation, pauseOf } from '../spec/annotations.ts';
 import type { ScaledObject } from '../spec/workload.ts';
 import { applyReplicas } from './apply.ts';
 import type { EngineContext } from './context.ts';
@@ -280,8 +280,13 @@ function compositeMetric(
 function limitsOf(workload: ScaledObject): DirectLimits {
   const { minReplicaCount, maxReplicaCount, idleReplicaCount, cooldownPeriodMs, initialCooldownPeriodMs } =
     workload;
+  const pause = pauseOf(workload);
   return {
-    ...overridesOf(workload.annotations),
+    paused: pause.full,
+    pausedReplicas: pause.pausedReplicas,
+    pausedScaleIn: pause.scaleIn,
+    pausedScaleOut: pause.scaleOut,
+    forceActivation: forcesActivation(workload),
     minReplicaCount,
     maxReplicaCount,
     idleReplicaCount,
