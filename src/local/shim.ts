@@ -16,11 +16,11 @@ import { commandOf, findByCommand, signalGroup } from './process-table.ts';
  *   reached only when the exit code is on disk. Where it cannot be written, we are told as the parent.
  * - Nothing in it forks but the process itself.
  */
-const script = `set -C; trap t=1 TERM INT HUP
+const script = `set -C; trap _eventide_stop=1 TERM INT HUP
 exec 3>"$1" >>"$1.out" 2>>"$1.err"
 echo $$ >&3; shift
-if [ "$t" ]; then c=143; else "$@" 3>&-; c=$?; fi
-echo $c 2>/dev/null >&3 || exit $c
+if [ "$_eventide_stop" ]; then _eventide_code=143; else "$@" 3>&-; _eventide_code=$?; fi
+echo $_eventide_code 2>/dev/null >&3 || exit $_eventide_code
 kill -9 0`;
 
 /** How a process ended; without a code it was killed together with its shell, or never began. */
