@@ -27,15 +27,16 @@ function row(name: string, param: Param<unknown>): string {
   const absent = param.optional || param.removed !== undefined ? 'none' : '**required**';
   const preset = param.default === undefined ? absent : `\`${param.default}\``;
   const sources = (param.from ?? ['metadata']).map(source => sourceNames[source]).join(', ');
-  const meaning = [
-    param.doc,
-    param.unit === undefined ? '' : `In ${param.unit}.`,
-    param.removed === undefined ? '' : `Removed: ${param.removed}.`,
-  ];
+  const meaning = [param.doc, unitOf(param), param.removed === undefined ? '' : `Removed: ${param.removed}.`];
   return `| ${names} | ${kind} | ${preset} | ${sources} | ${meaning.filter(part => part !== '').join(' ')} |`.replace(
     /\n/g,
     ' ',
   );
+}
+
+/** The unit, where the sentence does not say it already. */
+function unitOf({ unit, doc }: Param<unknown>): string {
+  return unit === undefined || doc.toLowerCase().includes(unit.toLowerCase()) ? '' : `In ${unit}.`;
 }
 
 function facts(scaler: AnyScaler): string {

@@ -50,7 +50,7 @@ function meaningOf({ doc, unit, choices, from = ['metadata'] }: Param<unknown>):
   return [
     doc,
     choices === undefined ? '' : `One of ${choices.join(', ')}.`,
-    unit === undefined ? '' : `In ${unit}.`,
+    unit === undefined || doc.toLowerCase().includes(unit.toLowerCase()) ? '' : `In ${unit}.`,
     elsewhere.length === 0
       ? ''
       : `(also from ${elsewhere.map(source => (source === 'auth' ? 'a TriggerAuthentication' : '…FromEnv')).join(', ')})`,

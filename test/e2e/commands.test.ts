@@ -177,7 +177,7 @@ describe('eventide scalers', () => {
     const { stdout } = await eventide(['scalers', 'azure-queue']);
 
     expect(stdout).toMatch(/queueName +required/);
-    expect(stdout).toMatch(/queueLength +default 5 .*In messages\./);
+    expect(stdout).toMatch(/queueLength +default 5 +Messages per replica/);
   });
 
   it('guesses what a misspelt type was meant to be', async () => {
