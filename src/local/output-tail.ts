@@ -17,11 +17,20 @@ export class OutputTail {
   #handle: FileHandle | undefined;
   #reading: Promise<void> = Promise.resolve();
 
-  /** @param offset the byte to begin at */
-  constructor(file: string, onLine: (text: string) => void, offset = 0) {
+  constructor(file: string, onLine: (text: string) => void) {
     this.#file = file;
     this.#onLine = onLine;
-    this.#offset = offset;
+    this.#offset = 0;
+  }
+
+  /** A tail that leaves out what is in the file already. */
+  static async fromEnd(file: string, onLine: (text: string) => void): Promise<OutputTail> {
+    const tail = new OutputTail(file, onLine);
+    tail.#offset = await stat(file).then(
+      ({ size }) => size,
+      () => 0,
+    );
+    return tail;
   }
 
   /** Reads what is new. */

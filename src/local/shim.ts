@@ -23,9 +23,12 @@ if [ "$_eventide_stop" ]; then _eventide_code=143; else "$@" 3>&-; _eventide_cod
 echo $_eventide_code 2>/dev/null >&3 || exit $_eventide_code
 kill -9 0`;
 
-/** How a process ended; without a code it was killed together with its shell, or never began. */
+/** How a process ended. */
 export interface Exit {
+  /** Undefined where it was killed together with its shell. */
   code: number | undefined;
+  /** Why it has not even begun: the machine would not start it. It may be tried again under the same mark. */
+  notBegun?: string;
 }
 
 /** A process that runs, or ran, below the shell. */
@@ -45,7 +48,11 @@ export interface Launch {
   cwd: string;
 }
 
-/** Starts a process; nothing happens where its mark is there already, and the one that made it is followed. */
+/**
+ * Starts a process; nothing happens where its mark is there already, and the one that made it is followed.
+ *
+ * @throws what `spawn` throws for arguments that the system does not take
+ */
 export function startRun({ mark, argv, env, cwd }: Launch, clock: Clock): HostRun {
   const { variables, prefix } = throughShell(env);
   const child = spawn('/bin/sh', ['-c', script, 'eventide', mark, ...prefix, ...argv], {
@@ -57,7 +64,7 @@ export function startRun({ mark, argv, env, cwd }: Launch, clock: Clock): HostRu
   let current = child.pid;
   let over = false;
   const ended = new Promise<Exit>(resolve => {
-    child.once('error', () => resolve({ code: undefined }));
+    child.once('error', ({ message }) => resolve({ code: undefined, notBegun: message }));
     child.once('exit', code => {
       resolve(
         afterShell({ mark, pid: child.pid, code: code ?? undefined }, pid => {
@@ -129,7 +136,9 @@ async function afterShell(
   followOther: (pid: number) => Promise<Exit>,
 ): Promise<Exit> {
   const found = await readMark(shell.mark);
-  if (found === undefined) return { code: undefined };
+  if (found === undefined) {
+    return { code: undefined, notBegun: `its shell ended with ${shell.code ?? 'a signal'} before it began` };
+  }
   if (found.code !== undefined) return { code: found.code };
   const other = found.pid ?? (await findByCommand(shell.mark));
   if (other !== undefined && other !== shell.pid) return await followOther(other);
