@@ -5,6 +5,7 @@ import { openHttp } from '../scaler/families/http.ts';
 import { httpAuthParams, notHeader, notHttpUrl, resolveHttpAuth } from '../scaler/families/http-auth.ts';
 import { parseInstantQuery } from '../scaler/families/prometheus-answer.ts';
 import { p } from '../scaler/params.ts';
+import type { PodIdentity } from '../spec/pod-identity.ts';
 
 export default defineScaler({
   type: 'prometheus',
@@ -26,6 +27,16 @@ export default defineScaler({
     awsRegion: p.text({
       doc: 'For Amazon Managed Prometheus, which cannot be asked yet.',
       from: ['metadata', 'auth'],
+      optional: true,
+    }),
+    credentialsFromEnv: p.text({
+      doc: "For Google's managed Prometheus, which cannot be asked yet.",
+      also: ['credentialsFromEnvFile'],
+      optional: true,
+    }),
+    GoogleApplicationCredentials: p.secret({
+      doc: "For Google's managed Prometheus, which cannot be asked yet.",
+      from: ['auth'],
       optional: true,
     }),
     identityOwner: p.text({ doc: 'Accepted for KEDA manifests; has no effect.', optional: true }),
@@ -62,25 +73,21 @@ export default defineScaler({
       // Everything but the time is worked out once: many triggers are read often.
       url: `${values.serverAddress.replace(/\/+$/, '')}/api/v1/query?${query}&time=`,
       headers: values.customHeaders ?? {},
-      anonymous: values.authModes === undefined,
+      managed: values.authModes === undefined ? managedBy(values, podIdentity) : undefined,
       ignoreNullValues: values.ignoreNullValues,
       timeout: values.timeout,
     };
   },
 
   metricName: () => 'prometheus',
-  endpoint: ({ origin, access }) => `${origin} ${access.identity}`,
+  endpoint: ({ origin, access, managed = '' }) => `${origin} ${access.identity} ${managed}`.trim(),
   query: ({ url, headers, ignoreNullValues }) =>
     fingerprint(`${url} ${ignoreNullValues} ${JSON.stringify(headers)}`),
   timeoutMs: ({ timeout }) => (timeout === 0 ? undefined : timeout),
 
-  async open({ access, anonymous }, context) {
-    const { provider } = context.identity;
-    if (anonymous && provider !== 'none') {
-      const sentence = `a Prometheus that wants the pod identity ${provider} cannot be asked yet`;
-      throw new Fault('NOT_SUPPORTED', sentence);
-    }
-    return openHttp(access, context);
+  async open({ access, managed }, context) {
+    if (managed === undefined) return openHttp(access, context);
+    throw new Fault('NOT_SUPPORTED', `a Prometheus that wants ${managed} cannot be asked yet`);
   },
 
   async read({ url, host, headers, ignoreNullValues }, { conn, now, signal }) {
@@ -90,3 +97,14 @@ export default defineScaler({
     return parseInstantQuery(body, host, ignoreNullValues);
   },
 });
+
+/** What KEDA would sign in with where no authModes are given. Asking without it could only be refused. */
+function managedBy(
+  values: { awsRegion?: unknown; credentialsFromEnv?: unknown; GoogleApplicationCredentials?: unknown },
+  { provider }: PodIdentity,
+): string | undefined {
+  if (provider !== 'none') return `the pod identity ${provider}`;
+  if (values.awsRegion !== undefined) return 'requests signed for AWS';
+  const google = values.credentialsFromEnv ?? values.GoogleApplicationCredentials;
+  return google === undefined ? undefined : 'Google credentials';
+}
