@@ -38,3 +38,22 @@ export class Secret {
 export function fingerprint(text: string): string {
   return createHash('sha256').update(text).digest('hex').slice(0, 16);
 }
+
+/**
+ * A text of somebody else's with known secrets taken out, written plainly or for a URL. Servers like to quote
+ * what they were sent, and what they quote ends up in events and logs. Secrets under four characters stay: they
+ * would take the sentence with them.
+ */
+export function withoutSecrets(text: string, secrets: readonly (string | undefined)[]): string {
+  let cleaned = text;
+  for (const secret of secrets) {
+    if (secret === undefined || secret.length < 4) continue;
+    cleaned = cleaned.replaceAll(secret, shown).replaceAll(forUrl(secret), shown);
+  }
+  return cleaned;
+}
+
+function forUrl(text: string): string {
+  // Through bytes, because half a surrogate pair cannot be written for a URL.
+  return encodeURIComponent(Buffer.from(text).toString('utf8'));
+}

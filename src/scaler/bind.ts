@@ -1,5 +1,5 @@
 import { parseQuantity } from '../base/quantity.ts';
-import { fingerprint } from '../base/secret.ts';
+import { fingerprint, withoutSecrets } from '../base/secret.ts';
 import type { Problem } from '../spec/problem.ts';
 import type { Trigger } from '../spec/workload.ts';
 import type { ParamContext } from './context.ts';
@@ -58,19 +58,19 @@ export function bindTrigger(
 }
 
 function bindRead(scaler: Scaler, trigger: Trigger, input: ParamInput, context: ParamContext): Binding {
+  const { metricType } = trigger;
+  const wrongType =
+    metricType === 'Utilization'
+      ? [wrongMetricType('Utilization is for cpu and memory only', 'AverageValue or Value')]
+      : [];
   const mayLack = context.asMetricSource && scaler.targetParam !== undefined ? [scaler.targetParam] : [];
   const { values, problems, notices } = readParams(scaler.params, input, mayLack);
-  if (problems.length > 0) return { ok: false, problems, notices };
+  if (problems.length > 0) return { ok: false, problems: [...problems, ...wrongType], notices };
   const params = scaler.resolve(values, context);
-  if (isProblems(params)) return { ok: false, problems: params.problems, notices };
-  const { metricType } = trigger;
-  if (metricType === 'Utilization') {
-    return {
-      ok: false,
-      problems: [wrongMetricType('is for cpu and memory only', 'AverageValue or Value')],
-      notices,
-    };
+  if (isProblems(params)) {
+    return { ok: false, problems: [...cleaned(params.problems, input), ...wrongType], notices };
   }
+  if (metricType === 'Utilization') return { ok: false, problems: wrongType, notices };
   const numbers = values as Record<string, unknown>;
   const identity = fingerprint(JSON.stringify(context.podIdentity));
   const connectionKey = `${scaler.type} ${scaler.endpoint(params)} ${identity}`;
@@ -124,6 +124,16 @@ function bindResource(scaler: ResourceScaler, trigger: Trigger, input: ParamInpu
 
 function wrongMetricType(wrong: string, right: string): Problem {
   return { problem: `metricType ${wrong}`, mending: `use ${right}`, place: { field: 'metricType' } };
+}
+
+/** A scaler's sentences quote values without knowing where they came from. */
+function cleaned(problems: readonly Problem[], { auth, inline = {} }: ParamInput): Problem[] {
+  const secrets = [...Object.values(auth), ...Object.values(inline)].map(secret => secret.reveal().trim());
+  return problems.map(each => ({
+    ...each,
+    problem: withoutSecrets(each.problem, secrets),
+    ...(each.mending === undefined ? {} : { mending: withoutSecrets(each.mending, secrets) }),
+  }));
 }
 
 function isProblems(resolved: unknown): resolved is { problems: Problem[] } {

@@ -127,7 +127,7 @@ function parseRange(item: string, sign: string | undefined): number[] {
 function parsePair(item: string): [string, string] {
   const [key, value, ...more] = item.split('=');
   if (key === undefined || value === undefined || more.length > 0)
-    throw new Error(`needs key=value, has "${item}"`);
+    throw new Error('needs key=value in each of its parts');
   return [key.trim(), value.trim()];
 }
 
@@ -171,7 +171,7 @@ export function readParams<S extends Shape>(
   const problems: Problem[] = [];
   const notices: Problem[] = [];
   for (const [name, declared] of Object.entries(shape)) {
-    const found = lookUp(name, declared, input);
+    const { text: found, from } = lookUp(name, declared, input);
     if (found !== undefined && declared.removed !== undefined) {
       problems.push({ problem: `"${name}" was removed`, mending: declared.removed, place: fieldOf(name) });
       continue;
@@ -195,7 +195,9 @@ export function readParams<S extends Shape>(
       checkChoices(text, declared);
       values[name] = declared.parse(text);
     } catch (thrown) {
-      const shown = declared.secret ? 'the value' : `"${text}"`;
+      // What does not stand in the manifest itself may come from a Secret.
+      const open = !declared.secret && (from === undefined || from === 'metadata');
+      const shown = open ? `"${text}"` : 'the value';
       const sentence = thrown instanceof Error ? thrown.message : String(thrown);
       problems.push({ problem: `${shown} ${sentence}`, place: fieldOf(name) });
     }
@@ -206,17 +208,24 @@ export function readParams<S extends Shape>(
 
 const fieldOf = (name: string) => ({ field: `metadata.${name}` });
 
-function lookUp(name: string, declared: Param<unknown>, input: ParamInput): string | undefined {
+function lookUp(
+  name: string,
+  declared: Param<unknown>,
+  input: ParamInput,
+): { text?: string; from?: ParamSource | 'inline' } {
   const names = [name, ...(declared.also ?? [])];
   const inline = names.map(each => input.inline?.[each]).find(secret => secret !== undefined);
-  if (inline !== undefined) return notBlank(inline.reveal());
+  if (inline !== undefined) {
+    const text = notBlank(inline.reveal());
+    return text === undefined ? {} : { text, from: 'inline' };
+  }
   for (const source of declared.from ?? ['metadata']) {
     for (const each of names) {
       const text = notBlank(textFrom(source, each, input));
-      if (text !== undefined) return text;
+      if (text !== undefined) return { text, from: source };
     }
   }
-  return undefined;
+  return {};
 }
 
 function textFrom(source: ParamSource, name: string, input: ParamInput): string | undefined {
@@ -243,10 +252,10 @@ function missing(name: string, declared: Param<unknown>, input: ParamInput): Pro
 }
 
 function checkChoices(text: string, { choices, exclusive, separator }: Param<unknown>): void {
-  if (choices === undefined) return;
+  if (choices === undefined && exclusive === undefined) return;
   const items = split(text, separator);
-  const strange = items.find(item => !choices.includes(item));
-  if (strange !== undefined) {
+  const strange = items.find(item => choices?.includes(item) === false);
+  if (choices !== undefined && strange !== undefined) {
     throw new Error(`must be one of ${choices.join(', ')}${didYouMean(strange, choices)}`);
   }
   const together = items.filter(item => exclusive?.includes(item));

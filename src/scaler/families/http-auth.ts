@@ -236,13 +236,3 @@ export function requireUsableTls(tls: TlsOptions | undefined): void {
     });
   }
 }
-
-/** Servers like to quote what they were sent, and what they quote ends up in events and logs. */
-export function withoutSecrets(text: string, secrets: readonly (string | undefined)[]): string {
-  let shown = text;
-  for (const secret of secrets) {
-    if (secret === undefined || secret.length < 4) continue;
-    shown = shown.replaceAll(secret, '[secret]').replaceAll(encodeURIComponent(secret), '[secret]');
-  }
-  return shown;
-}

@@ -1,7 +1,8 @@
 import { Fault } from '../../base/errors.ts';
 import { type HttpAnswer, httpClient, requireOk } from '../../base/http.ts';
+import { withoutSecrets } from '../../base/secret.ts';
 import type { OpenContext } from '../context.ts';
-import { type HttpAccess, requireUsableTls, withoutSecrets } from './http-auth.ts';
+import { type HttpAccess, requireUsableTls } from './http-auth.ts';
 import { oauthTokens } from './oauth.ts';
 
 export interface SourceRequest {

@@ -1,8 +1,8 @@
 import { deadline } from '../../base/deadline.ts';
 import { Fault, faultOf } from '../../base/errors.ts';
 import { type HttpAnswer, type HttpClient, networkFault } from '../../base/http.ts';
-import { Secret } from '../../base/secret.ts';
-import { basicCredentials, type OAuthClient, withoutSecrets } from './http-auth.ts';
+import { Secret, withoutSecrets } from '../../base/secret.ts';
+import { basicCredentials, type OAuthClient } from './http-auth.ts';
 
 /** Tokens of one OAuth client, asked for once however many wait for one. */
 export interface OAuthTokens {
