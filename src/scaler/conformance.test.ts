@@ -28,9 +28,6 @@ interface Row {
 /** Rows that KEDA refuses and we accept, each with the reason (also a line of docs/differences.md). */
 const acceptedHere: { type: string; row: (row: Row) => boolean; why: string }[] = [];
 
-/** Values that KEDA's struct holds in another form than we do, each with the reason. */
-const heldElsewhere: { type: string; name: string; why: string }[] = [];
-
 const file =
   process.env['EVENTIDE_CONFORMANCE'] ??
   new URL('../../../shared/conformance/scaler-params.json', import.meta.url).pathname;
@@ -107,14 +104,11 @@ function heldValues(scaler: AnyScaler, row: Row, bound: BoundTrigger): Record<st
 
 /** KEDA's, with what it writes for "nothing" left out and durations in milliseconds. */
 function wantedValues(scaler: AnyScaler, row: Row): Record<string, unknown> {
-  const elsewhere = heldElsewhere.filter(entry => entry.type === scaler.type).map(({ name }) => name);
   return Object.fromEntries(
-    Object.entries(row.parsed ?? {})
-      .filter(([name]) => !elsewhere.includes(name))
-      .map(([name, value]) => {
-        const wait = scaler.params[name]?.kind === 'duration';
-        return [name, plain(wait ? parseDuration(String(value)) : value)];
-      }),
+    Object.entries(row.parsed ?? {}).map(([name, value]) => {
+      const wait = scaler.params[name]?.kind === 'duration';
+      return [name, plain(wait ? parseDuration(String(value)) : value)];
+    }),
   );
 }
 
