@@ -10,6 +10,7 @@ import type { Problem } from '../spec/problem.ts';
 import type { ScaledJob, ScaledObject, Workload } from '../spec/workload.ts';
 import type { OutputLine } from './console.ts';
 import { JobSet } from './job-set.ts';
+import type { JobRecord } from './local-job.ts';
 import { planLaptop, targetKey } from './local-plan.ts';
 import { Mounts } from './mounts.ts';
 import type { PodHost, PodProcess } from './pod-process.ts';
@@ -204,8 +205,10 @@ function knownPods(
   }
   for (const [key, record] of [...state.withPrefix('job:')]) {
     const workload = key.slice('job:'.length, key.lastIndexOf('/'));
+    const { state: how, pod } = record as JobRecord;
     if (!jobs.has(workload)) state.delete(key);
-    else known.add((record as { pod: { uid: string } }).pod.uid);
+    // The marks of a Job whose end is in the state are of no use any more.
+    else if (how !== 'succeeded' && how !== 'failed') known.add(pod.uid);
   }
   return known;
 }
@@ -245,7 +248,11 @@ function podUse(
 ): PodUse {
   const measured = template.containers.filter(each => container === undefined || each.name === container);
   const sum = (parts: (number | undefined)[]) =>
-    parts.reduce((total, part) => (total === undefined || part === undefined ? undefined : total + part), 0);
+    // A container that is not there uses nothing that anybody knows.
+    (parts.length === 0 ? [undefined] : parts).reduce<number | undefined>(
+      (total, part) => (total === undefined || part === undefined ? undefined : total + part),
+      0,
+    );
   return {
     pod: pod.record.name,
     used: sum(measured.map(({ name }) => uses.get(pod.groups.get(name) ?? -1)?.[resource])),
