@@ -21,6 +21,8 @@ export async function httpServer(answer: RequestListener): Promise<TestServer> {
     requests += 1;
     answer(req, res);
   });
+  // Kept open until the other side closes: a connection that is left behind must show.
+  server.keepAliveTimeout = 0;
   return started(server, () => requests);
 }
 
