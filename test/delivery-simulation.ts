@@ -74,9 +74,15 @@ export function simulate(
       const life = lives;
       // What a process that was killed still has in hand never reaches anyone, nor does an answer reach it.
       const around: Around = async (name, call) => {
-        if (life !== lives) return await new Promise<never>(() => {});
-        const answer = await outer(name, call);
-        return life === lives ? answer : await new Promise<never>(() => {});
+        const alive = () => life === lives;
+        const never = new Promise<never>(() => {});
+        if (!alive()) return await never;
+        const answer = outer(name, () => {
+          if (!alive()) throw new Error('killed');
+          return call();
+        });
+        const [settled] = await Promise.allSettled([answer]);
+        return alive() && settled.status === 'fulfilled' ? settled.value : await (alive() ? answer : never);
       };
       const run = startDelivery(
         workload,
