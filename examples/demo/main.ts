@@ -10,19 +10,20 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startAzurite } from '../../test/azurite.ts';
-import { type Counts, countOutcome, openStorage, sendImages, sendTasks } from './storage.ts';
+import { type Counts, countOutcome, makePicture, openStorage, sendImages, sendTasks } from './storage.ts';
 import { watchWorkers } from './workers.ts';
 
 const keep = process.argv.includes('--keep');
 const waves = [
   { atMs: 4000, images: 150, tasks: 24, badTasks: 1 },
-  { atMs: 45_000, images: 60, tasks: 8, badTasks: 0 },
+  { atMs: 68_000, images: 60, tasks: 8, badTasks: 0 },
 ];
 const longestMs = 120_000;
 
 const folder = await mkdtemp(join(tmpdir(), 'eventide-demo-'));
 const azurite = await startAzurite({ dataDir: join(folder, 'azurite') });
 const storage = await openStorage(azurite.connectionString);
+const picture = await makePicture();
 const secretFile = join(folder, 'storage.yaml');
 await writeFile(secretFile, secretManifest(azurite.connectionString));
 
@@ -46,7 +47,10 @@ for (const wave of waves) {
   while (running() && elapsed() < wave.atMs) await sleep(100);
   if (!running()) break;
   firstMessageMs ||= elapsed();
-  await Promise.all([sendImages(storage, wave.images, sent.images), sendTasks(storage, wave, sent.tasks)]);
+  await Promise.all([
+    sendImages(storage, { picture, count: wave.images, from: sent.images }),
+    sendTasks(storage, wave, sent.tasks),
+  ]);
   sent.images += wave.images;
   sent.tasks += wave.tasks;
   sent.badTasks += wave.badTasks;

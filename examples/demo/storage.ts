@@ -51,18 +51,19 @@ export async function openStorage(connection: string): Promise<Storage> {
   };
 }
 
+/** A large photograph's worth of noise, as JPEG. */
+export function makePicture(): Promise<Buffer> {
+  const noise = { type: 'gaussian', mean: 128, sigma: 12 } as const;
+  return sharp({ create: { width: 3600, height: 2400, channels: 3, background: '#446688', noise } })
+    .jpeg()
+    .toBuffer();
+}
+
 /** Uploads images and queues their names. @param from the number of the first */
 export async function sendImages(
   { images, imageQueue }: Storage,
-  count: number,
-  from: number,
+  { picture, count, from }: { picture: Buffer; count: number; from: number },
 ): Promise<void> {
-  const noise = { type: 'gaussian', mean: 128, sigma: 60 } as const;
-  const picture = await sharp({
-    create: { width: 2400, height: 1600, channels: 3, background: '#446688', noise },
-  })
-    .jpeg()
-    .toBuffer();
   const names = Array.from({ length: count }, (_, index) => `image-${from + index + 1}.jpg`);
   await inBatches(names, async name => {
     await images.getBlockBlobClient(name).uploadData(picture);

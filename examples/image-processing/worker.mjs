@@ -33,7 +33,10 @@ console.log('stopped');
 
 async function resize(name) {
   const original = await images.getBlobClient(name).downloadToBuffer();
-  const small = await sharp(original).resize(256, 256, { fit: 'cover' }).jpeg().toBuffer();
+  const small = await sharp(original)
+    .resize(256, 256, { fit: 'cover', fastShrinkOnLoad: false })
+    .jpeg()
+    .toBuffer();
   await thumbnails
     .getBlockBlobClient(name)
     .uploadData(small, { blobHTTPHeaders: { blobContentType: 'image/jpeg' } });

@@ -79,12 +79,13 @@ function judge(
 ): { problems: Problem[]; notices: Problem[] } {
   const path = ['spec', 'triggers', trigger.index];
   const placed = (problem: Problem) => placeProblem(document, path, problem);
+  const notices = binding.notices.map(placed);
   if (binding.ok) {
     const problems =
       workload.kind === 'ScaledJob' && workload.delivery !== undefined ? undeliverable(binding) : [];
-    return { problems: problems.map(placed), notices: binding.notices.map(placed) };
+    return { problems: problems.map(placed), notices };
   }
-  if (binding.problems.length > 0) return { problems: binding.problems.map(placed), notices: [] };
+  if (binding.problems.length > 0) return { problems: binding.problems.map(placed), notices };
   const { code, message } = binding.fault;
   const field = trigger.authenticationRef === undefined ? 'metadata' : 'authenticationRef';
   if (code === 'AUTH_MISSING') {

@@ -20,8 +20,11 @@ export interface BindingOptions {
 }
 
 /** A trigger that is ready to be read, or why it is not. */
-export type TriggerBinding = { readonly used: readonly UsedObject[] } & (
-  | { readonly ok: true; readonly bound: BoundTrigger; readonly notices: readonly Problem[] }
+export type TriggerBinding = {
+  readonly used: readonly UsedObject[];
+  readonly notices: readonly Problem[];
+} & (
+  | { readonly ok: true; readonly bound: BoundTrigger }
   | { readonly ok: false; readonly fault: Fault; readonly problems: readonly Problem[] }
 );
 
@@ -50,12 +53,13 @@ export async function bind(
       asMetricSource: workload.kind === 'ScaledObject' && workload.scalingModifiers?.formula !== undefined,
     };
     const binding = bindTrigger(scaler, trigger, { metadata: trigger.metadata, auth, inline, env }, context);
-    if (binding.ok) return { ok: true, bound: binding.bound, notices: binding.notices, used };
+    const { notices } = binding;
+    if (binding.ok) return { ok: true, bound: binding.bound, notices, used };
     const sentences = binding.problems.map(formatProblem).join('; ');
     const fault = new Fault('PARAM_INVALID', `trigger ${trigger.index} (${trigger.type}): ${sentences}`);
-    return { ok: false, fault, problems: binding.problems, used };
+    return { ok: false, fault, problems: binding.problems, notices, used };
   } catch (thrown) {
-    return { ok: false, fault: faultOf(thrown), problems: [], used };
+    return { ok: false, fault: faultOf(thrown), problems: [], notices: [], used };
   }
 }
 

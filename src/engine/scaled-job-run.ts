@@ -101,14 +101,8 @@ export function runScaledJob(workload: ScaledJob, context: EngineContext, onChan
       return tell(`Nothing is delivered: ${run.message}`);
     }
     const created = await run.fill(stop);
-    const { unfinished, waiting, returning } = run.counts();
-    const slots = `${unfinished} of ${workload.maxReplicaCount} Jobs are unfinished`;
-    const rest = [
-      waiting > 0 ? `${waiting} messages wait for a slot` : '',
-      returning > 0 ? `${returning} messages went back to the source and will return` : '',
-    ].filter(part => part !== '');
-    const did = created === 0 ? 'Nothing new is handed out' : `${created} new Jobs have their messages`;
-    const why = `${[did, slots, ...rest].join('; ')}.`;
+    const { unfinished, returning } = run.counts();
+    const why = describeFill({ created, unfinished, returning, most: workload.maxReplicaCount });
     const seen = { unfinished, maxReplicaCount: workload.maxReplicaCount };
     record({ kind: 'delivery', seen, decision: { created, why } });
     tell(why);
@@ -240,6 +234,19 @@ export function runScaledJob(workload: ScaledJob, context: EngineContext, onChan
       triggers[Symbol.dispose]();
     },
   };
+}
+
+function describeFill(filled: {
+  created: number;
+  unfinished: number;
+  returning: number;
+  most: number;
+}): string {
+  const { created, unfinished, returning, most } = filled;
+  const back =
+    returning === 0 ? '' : ` ${returning} claimed messages went back to the source and will come again.`;
+  if (created > 0) return `Messages were handed to ${created} new ${created === 1 ? 'Job' : 'Jobs'}.${back}`;
+  return `${unfinished >= most ? `All ${most} Jobs that may run at once do.` : 'No message waits.'}${back}`;
 }
 
 function shareOf(state: TriggerState): JobsSeen['triggers'][number] {

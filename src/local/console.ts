@@ -51,8 +51,11 @@ export function plainConsole(write: (text: string) => unknown): Console {
   return {
     report(workload, report) {
       const sentence = describeReport(workload, report);
-      if (last.get(workload.key) === sentence) return;
-      last.set(workload.key, sentence);
+      // Jobs come and go by the second; what ended is news, what began shows in its output.
+      const news =
+        report.jobs === undefined ? sentence : `${report.why} ${report.jobs.succeeded} ${report.jobs.failed}`;
+      if (last.get(workload.key) === news) return;
+      last.set(workload.key, news);
       write(`${clockTime(report.at)} ${workload.name}: ${sentence}\n`);
     },
     output: ({ process, text, at }) => write(`${clockTime(at)} ${process} | ${text}\n`),

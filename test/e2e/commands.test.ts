@@ -87,7 +87,7 @@ describe('eventide check', () => {
     expect(code).toBe(1);
     expect(stdout).toMatch(/^wrong\.yaml:9:3: spec\.poolingInterval: .*"pollingInterval"/m);
     expect(stdout).toMatch(/^wrong\.yaml:\d+:\d+: spec.*minReplicaCount.*5.*2/m);
-    expect(stdout).toMatch(/^wrong\.yaml:11:13: spec\.triggers\[0\]\.type: .*"cron"/m);
+    expect(stdout).toMatch(/^wrong\.yaml:11:7: spec\.triggers\[0\]\.type: .*"cron"/m);
     expect(stdout).toMatch(
       /^wrong\.yaml:14:\d+: .*triggers\[1\]\.metadata\.desiredReplicas: "many" is not a whole number/m,
     );
@@ -127,7 +127,7 @@ stringData: { connection: UseDevelopmentStorage=true }
   it.each<[string, string | Uint8Array, RegExp]>([
     ['an empty file', '', /no manifest/],
     ['a binary file', Uint8Array.from([0, 255, 1, 254, 0, 0]), /UTF-8|binary/],
-    ['a file of 6 MB', `a: ${'x'.repeat(6_000_000)}`, /larger than/],
+    ['a file of 6 MB', `a: ${'x'.repeat(6_000_000)}`, /more than the 5,000,000/],
     ['a file nested very deeply', `${'['.repeat(100_000)}`, /./],
     ['anchors that explode', explodingAnchors(), /./],
   ])('refuses %s with a sentence and no stack trace', async (_title, text, sentence) => {
@@ -149,12 +149,12 @@ stringData: { connection: UseDevelopmentStorage=true }
   it('reads standard input', async () => {
     const { stdout } = await eventide(['check', '-'], scaledObject('    - type: cronn\n      metadata: {}'));
 
-    expect(stdout).toMatch(/^<stdin>:8:13: /m);
+    expect(stdout).toMatch(/^<stdin>:8:7: /m);
   });
 
   it('opens each source with --live and says what it read, or why it could not', async () => {
     const server = createServer((request, response) => {
-      const value = request.url?.includes('good') ? '{"data":{"result":[{"value":[0,"12"]}]}}' : 'garbage';
+      const value = request.url?.includes('good') ? vector('12') : 'garbage';
       response.end(value);
     }).listen(0, '127.0.0.1');
     await new Promise(resolve => server.once('listening', resolve));
@@ -232,6 +232,12 @@ describe('eventide', () => {
     expect(code).toBe(2);
   });
 });
+
+const vector = (value: string) =>
+  JSON.stringify({
+    status: 'success',
+    data: { resultType: 'vector', result: [{ metric: {}, value: [0, value] }] },
+  });
 
 function explodingAnchors(): string {
   const levels = Array.from({ length: 30 }, (_, level) =>
