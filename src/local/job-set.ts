@@ -139,6 +139,10 @@ export class JobSet {
       template,
       host,
       save: () => this.#save(job),
+      saveLater: then => {
+        this.#keep(job);
+        this.#options.state.onceWritten(then);
+      },
       onChange: () => this.#changed(job),
     });
     this.#jobs.set(record.name, job);
@@ -152,11 +156,15 @@ export class JobSet {
   }
 
   async #save(job: LocalJob): Promise<void> {
-    const { state } = this.#options;
+    this.#keep(job);
+    await this.#options.state.flush();
+  }
+
+  #keep(job: LocalJob): void {
+    const { name } = job.record;
     // While we stop, what has not finished stays forgotten.
-    if (this.#closed && !job.finished) return;
-    if (this.#jobs.get(job.record.name) === job) state.set(this.#stateKey(job.record.name), job.record);
-    await state.flush();
+    if (this.#jobs.get(name) !== job || (this.#closed && !job.finished)) return;
+    this.#options.state.set(this.#stateKey(name), job.record);
   }
 
   async #writeFile(file: { path: string; body: Uint8Array }, job: LocalJob): Promise<void> {

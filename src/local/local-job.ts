@@ -35,8 +35,10 @@ export interface JobOptions {
   owner: string;
   template: JobTemplate;
   host: PodHost;
-  /** Keeps the record; ends when it is in the state file. */
+  /** Keeps the record; ends when it is in the state file, or cannot be. */
   save(): Promise<void>;
+  /** Keeps the record in due time, and calls back when it is really in the file. */
+  saveLater(then: () => void): void;
   onChange(): void;
 }
 
@@ -114,12 +116,12 @@ export class LocalJob {
     for (;;) {
       const outcome = await this.#pod.ended;
       if (this.#stopping) return;
-      if (outcome === 'succeeded' && !this.#late) return await this.#finish('succeeded');
+      if (outcome === 'succeeded' && !this.#late) return this.#finish('succeeded');
       this.record.failures += 1;
-      if (this.#late || this.#isGivenUp()) return await this.#finish('failed');
+      if (this.#late || this.#isGivenUp()) return this.#finish('failed');
       await this.#nextPod();
       if (this.#stopping) return;
-      if (this.#late) return await this.#finish('failed');
+      if (this.#late) return this.#finish('failed');
       this.#pod.start();
     }
   }
@@ -181,15 +183,14 @@ export class LocalJob {
     void this.#pod.stop();
   }
 
-  async #finish(state: 'succeeded' | 'failed'): Promise<void> {
+  #finish(state: 'succeeded' | 'failed'): void {
     const { record } = this;
+    const pod = this.#pod;
     record.state = state;
     record.finishedAt = this.#options.host.clock.now();
     record.env = {};
-    const kept = this.#options.save();
-    this.#options.onChange();
     // Until the state says how it ended the marks do.
-    await kept;
-    await this.#pod.clean();
+    this.#options.saveLater(() => void pod.clean());
+    this.#options.onChange();
   }
 }

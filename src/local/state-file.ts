@@ -7,6 +7,8 @@ import { isRecord } from '../spec/field-path.ts';
 
 const format = 1;
 const retry = { firstMs: 1000, maxMs: 30_000 };
+/** How long changes that nobody waits for may be collected. */
+const lazyMs = 100;
 
 /**
  * Records by key in one JSON file, which is replaced as a whole by a rename and so is never half written. It
@@ -21,7 +23,9 @@ export class StateFile implements AsyncDisposable {
   #changed = false;
   #writing: Promise<void> | undefined;
   #failures = 0;
-  #retry: Disposable | undefined;
+  #later: Disposable | undefined;
+  /** Those that wait for the next write that succeeds. */
+  #waiting: (() => void)[] = [];
 
   private constructor(
     path: string,
@@ -50,7 +54,7 @@ export class StateFile implements AsyncDisposable {
     for (const [key, json] of this.#records) if (key.startsWith(prefix)) yield [key, JSON.parse(json)];
   }
 
-  /** Keeps a record; it is on its way to the file, and there once a `flush` that was called later has ended. */
+  /** Keeps a record: in the file a moment later, and at once where a `flush` follows. */
   set(key: string, record: unknown): void {
     const json = JSON.stringify(record);
     if (this.#records.get(key) === json) return;
@@ -73,29 +77,46 @@ export class StateFile implements AsyncDisposable {
     else await this.#writing;
   }
 
+  /** Calls back when all that was set is really in the file, without hurrying it. */
+  onceWritten(then: () => void): void {
+    if (this.#changed) this.#waiting.push(then);
+    else if (this.#writing === undefined) then();
+    else void this.#writing.then(() => this.onceWritten(then));
+  }
+
   /** Writes what is left, and stops trying. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.flush();
-    this.#retry?.[Symbol.dispose]();
+    this.#later?.[Symbol.dispose]();
   }
 
   #change(): void {
     this.#changed = true;
-    // Changes of one turn of the event loop go together, also where nobody waits for them.
-    if (this.#writing === undefined && this.#failures === 0) void this.#write();
+    if (this.#writing === undefined && this.#failures === 0) this.#writeAfter(lazyMs);
+  }
+
+  #writeAfter(ms: number): void {
+    this.#later ??= this.#clock.after(ms, () => {
+      this.#later = undefined;
+      void this.#write();
+    });
   }
 
   #write(): Promise<void> {
+    this.#later?.[Symbol.dispose]();
+    this.#later = undefined;
     this.#writing ??= this.#writeOnce().finally(() => {
       this.#writing = undefined;
-      if (this.#changed && this.#failures === 0) void this.#write();
+      if (this.#changed) this.#writeAfter(this.#failures > 0 ? backoffMs(retry, this.#failures) : lazyMs);
     });
     return this.#writing;
   }
 
   async #writeOnce(): Promise<void> {
+    // Changes of one turn of the event loop go together.
     await new Promise<void>(resolve => setImmediate(resolve));
     this.#changed = false;
+    const waiting = this.#waiting.splice(0);
     const records = [...this.#records].map(([key, json]) => `${JSON.stringify(key)}:${json}`);
     const temporary = `${this.#path}.tmp`;
     try {
@@ -104,11 +125,13 @@ export class StateFile implements AsyncDisposable {
       });
       await rename(temporary, this.#path);
     } catch (thrown) {
+      this.#waiting.unshift(...waiting);
       this.#failed(thrown as Error);
       return;
     }
     if (this.#failures > 0) this.#log.info('the state file can be written again', { file: this.#path });
     this.#failures = 0;
+    for (const then of waiting) then();
   }
 
   #failed(cause: Error): void {
@@ -120,7 +143,6 @@ export class StateFile implements AsyncDisposable {
         fault: new Fault('STATE_UNWRITABLE', sentence, { cause }),
       });
     }
-    this.#retry = this.#clock.after(backoffMs(retry, this.#failures), () => void this.#write());
   }
 
   /** Removes the file. Nothing may be set afterwards. */
