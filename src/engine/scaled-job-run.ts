@@ -246,7 +246,7 @@ function describeFill(filled: {
   const back =
     returning === 0 ? '' : ` ${returning} claimed messages went back to the source and will come again.`;
   if (created > 0) return `Messages were handed to ${created} new ${created === 1 ? 'Job' : 'Jobs'}.${back}`;
-  return `${unfinished >= most ? `All ${most} Jobs that may run at once do.` : 'No message waits.'}${back}`;
+  return `${unfinished >= most ? `All ${most} Jobs that may run at once do.` : 'No message is there to be claimed.'}${back}`;
 }
 
 function shareOf(state: TriggerState): JobsSeen['triggers'][number] {
