@@ -140,6 +140,16 @@ describe('a laptop that is killed', () => {
     expect(await after.laptop.createJob(after.scaledJob, { name: 'one', env: {} }, signal)).toBe('created');
   });
 
+  it('has the files removed that it was about to remove', async () => {
+    const before = await startLaptop({ manifest: taskManifest('true'), folder });
+    await before[Symbol.asyncDispose]();
+    await writeFile(join(folder, 'state/runs/gone.app.0.out'), 'what it printed');
+
+    await using _after = await startLaptop({ manifest: taskManifest('true'), folder });
+
+    expect(await readdir(join(folder, 'state/runs'))).toEqual([]);
+  });
+
   it('has its links to volumes removed by its successor', async () => {
     const path = join(folder, 'keys');
     const manifest = webManifest(sleeper, {

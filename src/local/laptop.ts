@@ -129,7 +129,7 @@ export async function createLaptop(options: LaptopOptions): Promise<Laptop> {
     async start() {
       const found = await findRuns(runs);
       const known = knownPods(state, { targets, jobs });
-      const foreign = [...found.marks].filter(([uid]) => !known.has(uid)).flatMap(([, marks]) => marks);
+      const foreign = [...found.marks].filter(([uid]) => !known.has(uid)).flatMap(([, marks]) => [...marks]);
       await Promise.all(foreign.map(name => discardRun(join(runs, name))));
       await mounts.removeLinks();
       for (const set of jobs.values()) set.start(found.highest);
@@ -214,19 +214,22 @@ function knownPods(
 }
 
 interface FoundMarks {
-  /** By pod, the names of its marks. */
-  marks: Map<string, string[]>;
+  /** By pod, the names of its marks, and those that only an output is left of. */
+  marks: Map<string, Set<string>>;
   /** By pod and container, the highest number. */
   highest: Map<string, Map<string, number>>;
 }
 
 async function findRuns(folder: string): Promise<FoundMarks> {
-  const marks = new Map<string, string[]>();
+  const marks = new Map<string, Set<string>>();
   const highest = new Map<string, Map<string, number>>();
   for (const file of await readdir(folder)) {
-    const [, uid = '', container = '', number = ''] = /^([^.]+)\.(.+)\.(\d+)$/.exec(file) ?? [];
-    if (uid === '') continue;
-    marks.set(uid, [...(marks.get(uid) ?? []), file]);
+    const [, mark = '', uid = '', container = '', number = ''] =
+      /^(([^.]+)\.(.+)\.(\d+))(?:\.out|\.err)?$/.exec(file) ?? [];
+    if (mark === '') continue;
+    marks.set(uid, (marks.get(uid) ?? new Set()).add(mark));
+    // An output may have been left without its mark, when the files of a run were being removed.
+    if (mark !== file) continue;
     const ofPod = highest.get(uid) ?? new Map<string, number>();
     ofPod.set(container, Math.max(ofPod.get(container) ?? 0, Number(number)));
     highest.set(uid, ofPod);

@@ -64,6 +64,23 @@ describe('the shell around a process', () => {
     expect(await text('mark.out')).not.toMatch(/^(m|c|t|_eventide.*)=/m);
   });
 
+  it.each([
+    [['echo', 'a\\nb'], 0, 'a\\nb\n'],
+    [['printf', '%s', 'x'], 0, 'x'],
+    [['pwd'], 0, expect.stringMatching(/eventide-shim-/)],
+    [['true'], 0, ''],
+    [['false'], 1, ''],
+    [['exit', '3'], 127, ''],
+    [['exec', 'true'], 127, ''],
+    [['set', '-e'], 127, ''],
+  ])('starts the program %j, not what the shell makes of the word', async (argv, code, output) => {
+    const end = await start(argv).ended;
+
+    expect(end).toEqual({ code });
+    expect(await text('mark.out')).toEqual(output);
+    expect(await text('mark')).toMatch(new RegExp(`\\n${code}\\n$`));
+  });
+
   it('tells what could not be started at all from what failed', async () => {
     const end = await startRun(
       { mark: join(folder, 'none/mark'), argv: ['true'], env: {}, cwd: folder },

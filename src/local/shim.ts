@@ -54,8 +54,8 @@ export interface Launch {
  * @throws what `spawn` throws for arguments that the system does not take
  */
 export function startRun({ mark, argv, env, cwd }: Launch, clock: Clock): HostRun {
-  const { variables, prefix } = throughShell(env);
-  const child = spawn('/bin/sh', ['-c', script, 'eventide', mark, ...prefix, ...argv], {
+  const { variables, words } = throughShell(argv, env);
+  const child = spawn('/bin/sh', ['-c', script, 'eventide', mark, ...words], {
     cwd,
     env: variables,
     detached: true,
@@ -182,11 +182,28 @@ async function readMark(mark: string): Promise<Mark | undefined> {
   return { pid, code };
 }
 
-/** A shell passes on only variables whose names it could use itself; `env` sets the others behind its back. */
-function throughShell(env: Readonly<Record<string, string>>) {
+/**
+ * Words that one shell or another carries out itself, some of them unlike the program of that name: `echo` turns
+ * `\n` into a line break, `exec` and `exit` end the shell before it has noted how its process ended. Not among
+ * them are `true` and `false`, which cannot differ.
+ */
+const shellWords = new Set(
+  (
+    '. : [ [[ alias bg bind break builtin caller cd chdir command compgen complete compopt continue declare dirs ' +
+    'disown echo enable eval exec exit export fc fg getopts hash help hist history jobs kill let local logout ' +
+    'mapfile newgrp popd print printf pushd pwd read readarray readonly return set shift shopt source suspend ' +
+    'test times trap type typeset ulimit umask unalias unset wait whence'
+  ).split(' '),
+);
+
+/**
+ * What to tell the shell, so that it starts exactly this program with exactly these variables. It would carry out
+ * its own words itself, and pass on only variables whose names it could use: `env` goes behind its back in both.
+ */
+function throughShell(argv: readonly string[], env: Readonly<Record<string, string>>) {
   const odd = Object.entries(env).filter(([name]) => !/^[A-Za-z_][A-Za-z0-9_]*$/.test(name));
-  if (odd.length === 0) return { variables: env, prefix: [] };
+  if (odd.length === 0 && !shellWords.has(argv[0] ?? '')) return { variables: env, words: argv };
   const variables = { ...env };
   for (const [name] of odd) delete variables[name];
-  return { variables, prefix: ['env', ...odd.map(([name, value]) => `${name}=${value}`)] };
+  return { variables, words: ['env', ...odd.map(([name, value]) => `${name}=${value}`), ...argv] };
 }
