@@ -28,8 +28,11 @@ const recordBackoff: Backoff = { firstMs: 500, maxMs: 60_000 };
 /** Before an extension looks again whether the call in front of it has ended. */
 const busyMs = 1000;
 
-/** Calls at once per workload. Extensions have a gate of their own, so that settling never holds them up. */
-const settlementsAtOnce = 32;
+/**
+ * Calls at once per workload. Settling takes only a part of a connection's eight lanes: what fills free slots must
+ * not wait behind it. Extensions have a gate of their own, so that settling never holds them up either.
+ */
+const settlementsAtOnce = 4;
 const extensionsAtOnce = 16;
 const recordsAtOnce = 32;
 

@@ -33,21 +33,23 @@ export function openOutlet(source: DeliverySource, stop: AbortSignal): Outlet {
   if (deliver === undefined) {
     throw new Fault('NOT_SUPPORTED', `messages of ${type} cannot be delivered: the source has no claims`);
   }
-  const { params } = trigger;
-  async function call<T>(work: (context: ReadContext<unknown>) => Promise<T>): Promise<T> {
+  type Work<T> = (params: unknown, context: ReadContext<unknown>) => Promise<T>;
+  async function call<T>(work: Work<T>): Promise<T> {
     using limit = deadline(stop, callMs);
-    return await source.use(work, limit.signal);
+    // The parameters are asked for anew: credentials may have changed since.
+    return await source.use(context => work(source.trigger.params, context), limit.signal);
   }
   return {
     trigger,
     type,
-    queueId: deliver.queueId(params),
+    queueId: deliver.queueId(trigger.params),
     lockMs: deliver.lockMs,
-    claim: most => call(context => deliver.claim(params, context, most)),
-    extend: receipt => call(context => deliver.extend(params, context, receipt)),
-    acknowledge: receipt => call(context => deliver.acknowledge(params, context, receipt)),
-    release: (receipt, delayMs) => call(context => deliver.release(params, context, receipt, delayMs)),
-    deadLetter: message => call(context => deliver.deadLetter(params, context, message)),
+    claim: most => call((params, context) => deliver.claim(params, context, most)),
+    extend: receipt => call((params, context) => deliver.extend(params, context, receipt)),
+    acknowledge: receipt => call((params, context) => deliver.acknowledge(params, context, receipt)),
+    release: (receipt, delayMs) =>
+      call((params, context) => deliver.release(params, context, receipt, delayMs)),
+    deadLetter: message => call((params, context) => deliver.deadLetter(params, context, message)),
   };
 }
 
