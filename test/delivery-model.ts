@@ -4,7 +4,7 @@ import type { DeliverySource } from '../src/engine/deliver/source.ts';
 import type { Job, JobRequest, Task, World } from '../src/engine/ports.ts';
 import type { BoundRead } from '../src/scaler/bind.ts';
 import { bindTrigger } from '../src/scaler/bind.ts';
-import { defineScaler } from '../src/scaler/define.ts';
+import { type AnyScaler, defineScaler } from '../src/scaler/define.ts';
 import type { Claim, Delivery } from '../src/scaler/delivery.ts';
 import { p } from '../src/scaler/params.ts';
 import { noIdentity } from '../src/spec/pod-identity.ts';
@@ -126,9 +126,9 @@ export function modelQueue(clock: Clock, name = 'orders', lockMs = 60_000): Mode
   return queue;
 }
 
-/** A trigger on a model queue, bound as the engine binds one. */
-export function modelSource(queue: ModelQueue, clock: Clock, around: Around = straight): DeliverySource {
-  const scaler = defineScaler({
+/** The type of trigger that reads a model queue. */
+export function modelScaler(queue: ModelQueue, around: Around): AnyScaler {
+  return defineScaler({
     type: 'model-queue',
     doc: 'A queue in memory.',
     params: { length: p.number({ doc: 'Messages per Job.', default: '1' }) },
@@ -138,10 +138,19 @@ export function modelSource(queue: ModelQueue, clock: Clock, around: Around = st
     open: async () => ({ around }),
     read: async () => queue.waiting,
     deliver: queue.delivery,
-  });
+  }) as never;
+}
+
+/** A trigger on a model queue, bound as the engine binds one. */
+export function modelSource(queue: ModelQueue, clock: Clock, around: Around = straight): DeliverySource {
   const trigger = { index: 0, type: 'model-queue', metadata: {}, secrets: {}, useCachedMetrics: false };
   const context = { podIdentity: noIdentity, namespace: 'shop', triggerIndex: 0, asMetricSource: false };
-  const binding = bindTrigger(scaler as never, trigger, { metadata: {}, auth: {}, env: {} }, context);
+  const binding = bindTrigger(
+    modelScaler(queue, around),
+    trigger,
+    { metadata: {}, auth: {}, env: {} },
+    context,
+  );
   if (!binding.ok) throw new Error('the model trigger does not bind');
   const cluster = { get: () => Promise.reject(new Fault('NOT_SUPPORTED', 'no cluster here')) };
   return {

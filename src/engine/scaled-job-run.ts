@@ -45,6 +45,7 @@ export function runScaledJob(workload: ScaledJob, context: EngineContext, onChan
   let delivery: DeliveryRun | undefined;
   let report: Report | undefined;
   let refilling: Promise<void> | undefined;
+  let refillAgain = false;
   let closed = false;
 
   async function tick(): Promise<void> {
@@ -159,7 +160,10 @@ export function runScaledJob(workload: ScaledJob, context: EngineContext, onChan
 
   /** A Job that finished made room: what waits for it need not wait for the next poll. */
   function refill(): void {
-    if (refilling !== undefined || closed) return;
+    if (closed) return;
+    // One that finishes now may be too late for the refilling under way to see its slot.
+    refillAgain = refilling !== undefined;
+    if (refillAgain) return;
     refilling = (async () => {
       // Jobs that finish together make room together.
       await new Promise(resolve => setImmediate(resolve));
@@ -175,6 +179,7 @@ export function runScaledJob(workload: ScaledJob, context: EngineContext, onChan
     });
     void refilling.then(() => {
       refilling = undefined;
+      if (refillAgain) refill();
     });
   }
 
