@@ -63,9 +63,13 @@ const references: References = {
 const readAt = new Map<string, number>();
 let timing = false;
 
+const timed = loadScaler('prometheus').then(withTimes);
+
 async function timedScaler(type: string): Promise<AnyScaler | undefined> {
-  if (type === 'pushed') return pushed;
-  const scaler = await loadScaler(type);
+  return type === 'pushed' ? pushed : await timed;
+}
+
+function withTimes(scaler: AnyScaler | undefined): AnyScaler | undefined {
   if (scaler?.kind !== 'read') return scaler;
   return {
     ...scaler,

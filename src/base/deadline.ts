@@ -26,3 +26,35 @@ export function deadline(parent: AbortSignal | undefined, ms: number): Deadline 
     },
   };
 }
+
+/** How long work may take to end by itself after its signal was aborted, in milliseconds. */
+const graceMs = 100;
+
+/**
+ * What `work` comes to, or the signal's reason soon after it was aborted: a client that does not listen to its
+ * signal holds up nobody, and one that does may say in its own words what it was waiting for.
+ */
+export function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    let grace: NodeJS.Timeout | undefined;
+    const late = () => {
+      grace = setTimeout(() => reject(signal.reason), graceMs);
+    };
+    const over = () => {
+      signal.removeEventListener('abort', late);
+      clearTimeout(grace);
+    };
+    if (signal.aborted) late();
+    else signal.addEventListener('abort', late, { once: true });
+    work.then(
+      value => {
+        over();
+        resolve(value);
+      },
+      thrown => {
+        over();
+        reject(thrown);
+      },
+    );
+  });
+}

@@ -129,3 +129,14 @@ export function notAfter(history: HpaHistory, now: number): HpaHistory {
     downs: history.downs.map(past),
   };
 }
+
+/** The history with every time moved by so many milliseconds, for a wall clock that was set by as many. */
+export function shifted(history: HpaHistory, ms: number): HpaHistory {
+  const moved = <T extends { at: number }>(entry: T): T => ({ ...entry, at: entry.at + ms });
+  return {
+    highs: history.highs.map(moved),
+    lows: history.lows.map(moved),
+    ups: history.ups.map(moved),
+    downs: history.downs.map(moved),
+  };
+}

@@ -62,17 +62,3 @@ export async function bind(
     return { ok: false, fault: faultOf(thrown), problems: [], notices: [], used };
   }
 }
-
-/** Whether two bindings of a trigger lead to the same reading, so that what is known of it stays true. */
-export function sameBinding(a: TriggerBinding | undefined, b: TriggerBinding): boolean {
-  return (
-    a?.ok === true && b.ok && a.bound.kind === b.bound.kind && identityOf(a.bound) === identityOf(b.bound)
-  );
-}
-
-function identityOf(bound: BoundTrigger): string {
-  if (bound.kind === 'resource') return JSON.stringify([bound.resource, bound.container, bound.target]);
-  const { connectionKey, readingKey, target, activation } = bound;
-  // Without a reading key nothing tells two sets of parameters apart, so they are taken to differ.
-  return JSON.stringify([connectionKey, readingKey ?? Math.random(), target, activation]);
-}

@@ -22,5 +22,4 @@ export interface EngineContext {
   stop: AbortSignal;
   /** When the engine started, epoch milliseconds. */
   startedAt: number;
-  recordsPerWorkload: number;
 }

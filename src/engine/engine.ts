@@ -1,3 +1,5 @@
+import { setMaxListeners } from 'node:events';
+import { isDeepStrictEqual } from 'node:util';
 import type { References } from '../auth/references.ts';
 import type { Clock } from '../base/clock.ts';
 import { Fault, faultOf } from '../base/errors.ts';
@@ -8,6 +10,7 @@ import type { AnyScaler } from '../scaler/define.ts';
 import type { Workload } from '../spec/workload.ts';
 import type { EngineContext } from './context.ts';
 import { DueHeap } from './due-heap.ts';
+import { type Memory, newMemory } from './memory.ts';
 import type { Job, Report, World } from './ports.ts';
 import { Readings } from './readings.ts';
 import type { DecisionRecord } from './records.ts';
@@ -46,7 +49,7 @@ export interface WorkloadStatus {
 
 /** Reads, decides and applies for any number of workloads until it is disposed. */
 export interface Engine extends AsyncDisposable {
-  /** Takes on a workload, or a new version of it. */
+  /** Takes on a workload, or a new version of it; what is remembered of the old one goes on. */
   set(workload: Workload): void;
   /** Lets go of a workload; what it scaled stays as it is. */
   remove(key: string): void;
@@ -67,12 +70,16 @@ export interface Engine extends AsyncDisposable {
 
 interface Held {
   run: WorkloadRun;
-  /** A tick is under way. */
-  running: boolean;
+  /** Ends with the version before this one, which may still be applying something. */
+  ready: Promise<unknown>;
+  /** The tick under way. */
+  work: Promise<void> | undefined;
   /** Something happened meanwhile that the tick under way may not have seen. */
   again: boolean;
   removed: boolean;
   ticked: boolean;
+  /** Its place among all others, where the first tick came earlier than that; monotonic. */
+  phase: number | undefined;
 }
 
 /** What falls due within this time, in milliseconds, is started together: one timer instead of many. */
@@ -91,6 +98,9 @@ const noCluster: ClusterReader = {
 export function createEngine(options: EngineOptions): Engine {
   const { world, references, loadScaler, tokens, clock, log, random = Math.random } = options;
   const stop = new AbortController();
+  // Every reading under way listens to it.
+  setMaxListeners(0, stop.signal);
+  const recordsPerWorkload = options.recordsPerWorkload ?? 32;
   const http = options.http ?? {};
   const cluster = options.cluster ?? noCluster;
   const sources = new Sources({
@@ -115,7 +125,6 @@ export function createEngine(options: EngineOptions): Engine {
     random,
     stop: stop.signal,
     startedAt: clock.now(),
-    recordsPerWorkload: options.recordsPerWorkload ?? 32,
   };
   const held = new Map<string, Held>();
   const heap = new DueHeap<WorkloadRun>();
@@ -148,58 +157,98 @@ export function createEngine(options: EngineOptions): Engine {
 
   function start(one: Held | undefined, run: WorkloadRun): void {
     if (one?.run !== run || stopped !== undefined) return;
-    one.running = true;
-    one.again = false;
     one.ticked = true;
     const begun = clock.elapsed();
-    const work = run
-      .tick()
+    const work = tick(one)
       .catch(thrown => {
         log.error('a decision failed', { workload: run.workload.key, fault: faultOf(thrown) });
       })
       .then(() => {
         underWay.delete(work);
-        one.running = false;
+        one.work = undefined;
         if (one.removed || stopped !== undefined) return;
-        const next = one.again ? begun : begun + run.workload.pollingIntervalMs;
-        plan(run, Math.max(next, clock.elapsed()));
+        const regular = one.phase ?? begun + run.workload.pollingIntervalMs;
+        one.phase = undefined;
+        plan(run, Math.max(one.again ? begun : regular, clock.elapsed()));
       });
+    one.work = work;
     underWay.add(work);
+  }
+
+  async function tick(one: Held): Promise<void> {
+    await one.ready;
+    one.again = false;
+    if (!one.removed) await one.run.tick();
   }
 
   function wake(key: string): void {
     const one = held.get(key);
     if (one === undefined || stopped !== undefined) return;
-    if (one.running) one.again = true;
+    if (one.work !== undefined) one.again = true;
     else plan(one.run, clock.elapsed());
   }
 
-  function letGo(key: string): void {
-    const one = held.get(key);
-    if (one === undefined) return;
-    held.delete(key);
+  function letGo(one: Held): Promise<unknown> {
     one.removed = true;
     heap.delete(one.run);
-    const closing = one.run.close().finally(() => underWay.delete(closing));
+    const closing = Promise.all([one.work, one.run.close()])
+      .catch(thrown => {
+        log.error('closing failed', { workload: one.run.workload.key, fault: faultOf(thrown) });
+      })
+      .then(() => void underWay.delete(closing));
     underWay.add(closing);
+    return closing;
   }
 
-  /** New workloads are spread over their interval; those at zero go first, one after the other. */
+  function take(workload: Workload): void {
+    const { key } = workload;
+    const before = held.get(key);
+    if (before !== undefined && isDeepStrictEqual(before.run.workload, workload)) return;
+    const ready = before === undefined ? Promise.resolve() : letGo(before);
+    // The same name with another uid is another object: nothing that is known of the old one holds for it.
+    const known = before?.run.workload.uid === workload.uid ? before.run.memory : undefined;
+    const memory = known ?? newMemory(recordsPerWorkload);
+    const run = runOf(workload, memory);
+    const one: Held = {
+      run,
+      ready,
+      work: undefined,
+      again: false,
+      removed: false,
+      ticked: false,
+      phase: undefined,
+    };
+    held.set(key, one);
+    if (before === undefined) planFirst(one);
+    else plan(run, clock.elapsed());
+  }
+
+  function runOf(workload: Workload, memory: Memory): WorkloadRun {
+    const onPush = () => wake(workload.key);
+    return workload.kind === 'ScaledObject'
+      ? runScaledObject(workload, context, { memory, onPush })
+      : runScaledJob(workload, context, { memory, onChange: onPush });
+  }
+
+  /** New workloads are spread over their interval; those at zero go first too, one after the other. */
   function planFirst(one: Held): void {
     const { run } = one;
-    plan(run, clock.elapsed() + random() * run.workload.pollingIntervalMs);
+    const phase = clock.elapsed() + random() * run.workload.pollingIntervalMs;
+    plan(run, phase);
     void run.isAtZero().then(atZero => {
       if (!atZero || one.ticked || one.removed) return;
       laneFree = Math.max(laneFree + laneMs, clock.elapsed());
-      if (laneFree < run.due) plan(run, laneFree);
+      if (laneFree >= run.due) return;
+      one.phase = phase;
+      plan(run, laneFree);
     });
   }
 
   async function close(): Promise<void> {
     timer?.[Symbol.dispose]();
-    const closing = [...held.values()].map(({ run }) => run.close());
+    for (const one of held.values()) void letGo(one);
     stop.abort(new Fault('CANCELLED', 'the engine was stopped'));
-    const quiet = Promise.allSettled([...underWay, ...closing]);
+    const quiet = Promise.all(underWay).then(() => sources[Symbol.asyncDispose]());
     await new Promise<void>(resolve => {
       const late = clock.after(stopMs, resolve);
       void quiet.then(() => {
@@ -207,35 +256,29 @@ export function createEngine(options: EngineOptions): Engine {
         resolve();
       });
     });
-    await sources[Symbol.asyncDispose]();
   }
 
   return {
     set(workload) {
-      const { key } = workload;
-      const before = held.has(key);
-      letGo(key);
-      const run =
-        workload.kind === 'ScaledObject'
-          ? runScaledObject(workload, context, () => wake(key))
-          : runScaledJob(workload, context, () => wake(key));
-      const one: Held = { run, running: false, again: false, removed: false, ticked: false };
-      held.set(key, one);
-      if (before) plan(run, clock.elapsed());
-      else planFirst(one);
+      if (stopped === undefined) take(workload);
     },
-    remove: letGo,
+    remove(key) {
+      const one = held.get(key);
+      if (one === undefined || stopped !== undefined) return;
+      held.delete(key);
+      void letGo(one);
+    },
     wake,
     referenceChanged(kind, namespace, name) {
       for (const [key, { run }] of held) if (run.referenceChanged(kind, namespace, name)) wake(key);
     },
     jobChanged: (key, job) => held.get(key)?.run.jobChanged(job),
     jobGone: (key, name) => held.get(key)?.run.jobGone(name),
-    records: key => held.get(key)?.run.records,
+    records: key => held.get(key)?.run.memory.records.all,
     snapshot: () =>
-      [...held.values()].map(({ run: { workload, report } }) => {
+      [...held.values()].map(({ run: { workload, memory } }) => {
         const { key, kind, namespace, name } = workload;
-        return { key, kind, namespace, name, report };
+        return { key, kind, namespace, name, report: memory.report };
       }),
     get connections() {
       return sources.open;

@@ -83,10 +83,16 @@ export class Records {
       last.times += 1;
       return;
     }
+    flatten(decided.decision.why);
     const failed = rest.failed === undefined ? {} : { failed: rest.failed };
     this.#ring.push({ ...decided, at, lastAt: at, times: 1, triggers: rest.triggers(), ...failed });
     if (this.#ring.length > this.#most) this.#ring.shift();
   }
+}
+
+/** A sentence is kept as the many pieces it was put together from until it is looked at; then as one. */
+function flatten(sentence: string): void {
+  sentence.charCodeAt(0);
 }
 
 /** Only decisions to change nothing are ever the same: each change is an event of its own. */

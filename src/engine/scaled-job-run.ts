@@ -9,8 +9,9 @@ import type { EngineContext } from './context.ts';
 import { type DeliveryRun, startDelivery } from './deliver/delivery.ts';
 import type { DeliverySource } from './deliver/source.ts';
 import { JobList } from './job-list.ts';
+import type { Memory } from './memory.ts';
 import type { Condition, Report } from './ports.ts';
-import { type Decided, Records } from './records.ts';
+import type { Decided } from './records.ts';
 import { recordTrigger, reportTrigger, sameReport } from './report.ts';
 import { type TriggerState, Triggers } from './triggers.ts';
 import type { WorkloadRun } from './workload-run.ts';
@@ -30,40 +31,53 @@ const failing = condition('False', 'TriggerError', 'No trigger is active and at 
 /** Finished Jobs beyond the history limits before they are deleted without waiting for the next poll. */
 const surplusBeforeCleaning = 50;
 
-/**
- * Runs a ScaledJob: Jobs by count, or one for each message where it has delivery.
- *
- * @param onChange called when something happened that is to be decided on at once
- */
-export function runScaledJob(workload: ScaledJob, context: EngineContext, onChange: () => void): WorkloadRun {
+/** Runs a ScaledJob: Jobs by count, or one for each message where it has delivery. */
+export function runScaledJob(
+  workload: ScaledJob,
+  context: EngineContext,
+  { memory, onChange }: { memory: Memory; onChange: () => void },
+): WorkloadRun {
   const { world, clock, log, stop } = context;
   const triggers = new Triggers(workload, context, onChange);
-  const records = new Records(context.recordsPerWorkload);
   const paused = pauseOf(workload).full;
   const limits = limitsOf(workload);
-  const jobs = new JobList();
+  memory.jobs ??= new JobList();
+  const { jobs } = memory;
   let delivery: DeliveryRun | undefined;
-  let report: Report | undefined;
   let refilling: Promise<void> | undefined;
   let refillAgain = false;
+  /** Why delivery has not started. */
+  let blockedBy: Fault | undefined;
   let closed = false;
 
   async function tick(): Promise<void> {
-    if (paused) return tellPaused();
+    // Paused, the messages of Jobs that run are still held and settled; without messages there is nothing to do.
+    if (paused && workload.delivery === undefined) return tell('Paused.');
     try {
       jobs.replace(await world.listJobs(workload, stop));
     } catch (thrown) {
       const fault = faultOf(thrown, 'WORLD_FAILED');
+      if (closed) return;
       log.warn('the Jobs cannot be listed, so none are created', { workload: workload.key, fault });
       return tell(`The Jobs cannot be listed, so none are created: ${fault.message}`);
     }
+    if (paused) return await holdOn();
     if (workload.delivery === undefined) await create();
     else await deliver();
-    await clean();
+    if (!closed) await clean();
+  }
+
+  async function holdOn(): Promise<void> {
+    await triggers.prepare();
+    if (closed) return;
+    if (jobs.all.some(job => job.task !== undefined)) startedDelivery();
+    tell('Paused.');
   }
 
   async function create(): Promise<void> {
     await triggers.read();
+    // Whatever was read meanwhile, it is not ours to decide on any more.
+    if (closed) return;
     const seen = seenOf();
     const decision = decideJobs(seen, limits);
     let failed: Fault | undefined;
@@ -89,16 +103,18 @@ export function runScaledJob(workload: ScaledJob, context: EngineContext, onChan
   }
 
   async function deliver(): Promise<void> {
+    await triggers.prepare();
     // The backlog is for people to see; claiming does not wait for it.
-    const reading = triggers.prepare().then(() => Promise.all([triggers.read(), fill()]));
-    await reading;
+    await Promise.all([triggers.read(), fill()]);
+    if (memory.report !== undefined) tell(memory.report.why);
   }
 
   /** Starts delivery once every trigger can be, takes up what is there, and hands out what the slots allow. */
   async function fill(): Promise<void> {
+    if (closed || paused) return;
     const run = startedDelivery();
+    blockedBy = run instanceof Fault ? run : undefined;
     if (run instanceof Fault) {
-      log.warn('messages cannot be delivered', { workload: workload.key, fault: run });
       return tell(`Nothing is delivered: ${run.message}`);
     }
     const created = await run.fill(stop);
@@ -160,7 +176,7 @@ export function runScaledJob(workload: ScaledJob, context: EngineContext, onChan
 
   /** A Job that finished made room: what waits for it need not wait for the next poll. */
   function refill(): void {
-    if (closed) return;
+    if (closed || paused) return;
     // One that finishes now may be too late for the refilling under way to see its slot.
     refillAgain = refilling !== undefined;
     if (refillAgain) return;
@@ -185,32 +201,30 @@ export function runScaledJob(workload: ScaledJob, context: EngineContext, onChan
 
   function record(decided: Decided, failed?: Fault): void {
     const rest = failed === undefined ? {} : { failed };
-    records.add(decided, clock.now(), { triggers: () => triggers.states.map(recordTrigger), ...rest });
-  }
-
-  function tellPaused(): void {
-    tell('Paused.');
+    memory.records.add(decided, clock.now(), { triggers: () => triggers.states.map(recordTrigger), ...rest });
   }
 
   function tell(why: string, decision?: JobDecision): void {
     const states = triggers.states.map(reportTrigger);
     const isActive = decision?.active ?? (states.some(state => state.active) || jobs.unfinished.length > 0);
     const failed = states.some(state => state.fault !== undefined);
+    const able = failed ? (isActive ? partlyFailing : failing) : ready;
     const next: Report = {
       at: clock.now(),
       why,
-      ready: failed ? (isActive ? partlyFailing : failing) : ready,
+      ready: blockedBy === undefined ? able : condition('False', 'TriggerError', blockedBy.message),
       active: isActive ? active : inactive,
       jobs: jobs.counts(),
       triggers: states,
     };
-    if (sameReport(report, next)) return;
-    report = next;
+    if (sameReport(memory.report, next)) return;
+    memory.report = next;
     world.report(workload, next);
   }
 
   return {
     workload,
+    memory,
     due: 0,
     place: -1,
     tick,
@@ -219,19 +233,13 @@ export function runScaledJob(workload: ScaledJob, context: EngineContext, onChan
     jobChanged(job) {
       const finished = jobs.set(job);
       delivery?.jobChanged(job);
-      if (report !== undefined) tell(report.why);
+      if (memory.report !== undefined) tell(memory.report.why);
       if (!finished) return;
       if (delivery !== undefined) refill();
       else onChange();
     },
     jobGone: gone,
     referenceChanged: (kind, namespace, name) => triggers.changed(kind, namespace, name),
-    get records() {
-      return records.all;
-    },
-    get report() {
-      return report;
-    },
     async close() {
       closed = true;
       await delivery?.[Symbol.asyncDispose]();

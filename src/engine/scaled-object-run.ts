@@ -16,7 +16,6 @@ import {
   nextHealth,
 } from '../decide/fallback.ts';
 import { compileFormula, type Formula } from '../decide/formula.ts';
-import type { HpaHistory } from '../decide/hpa-history.ts';
 import { externalMetric, type HpaMetric } from '../decide/hpa-metrics.ts';
 import type { Answer } from '../decide/reading.ts';
 import type { BoundRead, BoundResource } from '../scaler/bind.ts';
@@ -24,8 +23,8 @@ import { forcesActivation, pauseOf } from '../spec/annotations.ts';
 import type { ScaledObject } from '../spec/workload.ts';
 import { applyReplicas } from './apply.ts';
 import type { EngineContext } from './context.ts';
+import { followClock, type Memory } from './memory.ts';
 import type { Condition, Report, TargetState } from './ports.ts';
-import { Records } from './records.ts';
 import { recordTrigger, reportTrigger, sameReport } from './report.ts';
 import { type TriggerState, Triggers } from './triggers.ts';
 import type { WorkloadRun } from './workload-run.ts';
@@ -49,44 +48,41 @@ interface Composite {
   activationTarget: number;
 }
 
-/**
- * Runs a ScaledObject. What it remembers between two decisions is here; what it decides is in `decide/`.
- *
- * @param onPush called when a source told something by itself, and it is to be decided anew
- */
+/** Runs a ScaledObject: what it does is here, what it decides is in `decide/`, what it remembers in its memory. */
 export function runScaledObject(
   workload: ScaledObject,
   context: EngineContext,
-  onPush: () => void,
+  { memory, onPush }: { memory: Memory; onPush: () => void },
 ): WorkloadRun {
   const { world, clock, log, stop } = context;
   const triggers = new Triggers(workload, context, onPush);
-  const records = new Records(context.recordsPerWorkload);
   const limits = limitsOf(workload);
   const composite = compositeOf(workload);
-  const healths = new Map<TriggerState, Health>();
-  let history: HpaHistory | undefined;
-  let lastActiveAt: number | undefined;
-  let report: Report | undefined;
-  let ticks = 0;
+  let closed = false;
 
   async function tick(): Promise<void> {
-    const [target] = await Promise.all([readTarget(), limits.paused ? triggers.prepare() : triggers.read()]);
+    const [target] = await Promise.all([readTarget(), limits.paused ? undefined : triggers.read()]);
     const resources = await readResources();
+    // Whatever was read meanwhile, it is not ours to decide on any more.
+    if (closed) return;
+    followClock(memory, clock);
     const now = clock.now();
-    ticks += 1;
-    if (ticks === 1 && target.ok && target.state.replicas > 0 && workload.createdAt <= context.startedAt) {
-      // Whoever ran it before knew when it was last active; without that the cooldown starts anew.
-      lastActiveAt = now;
-    }
+    if (target.ok) meet(target.state, now);
     const seen = seenOf(target, resources, now);
     const decision = decideReplicas(seen, limits, now);
     const failed = await apply(decision, now);
-    records.add({ kind: 'replicas', seen, limits, decision }, now, {
+    memory.records.add({ kind: 'replicas', seen, limits, decision }, now, {
       triggers: () => triggers.states.map(recordTrigger),
       ...(failed === undefined ? {} : { failed }),
     });
     tell(decision, { now, seen, failed: failed ?? (target.ok ? undefined : target.fault) });
+  }
+
+  function meet({ replicas }: TargetState, now: number): void {
+    // Whoever ran it before knew when it was last active; without that the cooldown starts anew.
+    if (!memory.metTarget && replicas > 0 && workload.createdAt <= context.startedAt)
+      memory.lastActiveAt = now;
+    memory.metTarget = true;
   }
 
   async function readTarget(): Promise<Target> {
@@ -133,7 +129,10 @@ export function runScaledObject(
 
   function seenOf(target: Target, resources: HpaMetric[], now: number): DirectSeen {
     const state = target.ok ? target.state : undefined;
-    const answers = triggers.states.map(trigger => ({ trigger, answer: answer(trigger, state) }));
+    const healths = new Map<string, Health>();
+    const answers = triggers.states.map(trigger => ({ trigger, answer: answer(trigger, state, healths) }));
+    // While it is paused nothing is read, and what was known stays so.
+    if (!limits.paused) memory.healths = healths;
     const combined = composite === undefined ? undefined : combine(composite, answers, now);
     const { active, failed } = activityOf(
       answers.map(({ trigger, answer: given }) => ({
@@ -150,23 +149,27 @@ export function runScaledObject(
       readyReplicas: state?.readyReplicas,
       active,
       failed,
-      lastActiveAt,
+      lastActiveAt: memory.lastActiveAt,
       createdAt: workload.createdAt,
       metrics: [...external, ...resources],
-      history,
+      history: memory.history,
     };
   }
 
-  function answer(state: TriggerState, target: TargetState | undefined): Answer | undefined {
-    const { reading, bound } = state;
+  function answer(
+    state: TriggerState,
+    target: TargetState | undefined,
+    healths: Map<string, Health>,
+  ): Answer | undefined {
+    const { reading, trigger } = state;
     if (reading === undefined || isResource(state)) return undefined;
-    const health = nextHealth(healths.get(state), reading);
-    healths.set(state, health);
-    const own = bound?.kind === 'read' ? bound.target : { type: 'AverageValue' as const, value: 0 };
+    const key = `${trigger.index} ${trigger.type}`;
+    const health = nextHealth(memory.healths.get(key), reading);
+    healths.set(key, health);
+    const own = targetOf(state);
     const { targetType, target: wanted } = composite ?? { targetType: own.type, target: own.value };
     const standing = { replicas: target?.replicas, readyReplicas: target?.readyReplicas };
-    // Without a target of its own, as one that cannot be built, no value can stand for its replicas.
-    const fallback = bound === undefined && composite === undefined ? undefined : workload.fallback;
+    const { fallback } = workload;
     return answerOf(reading, health, { fallback, target: { targetType, target: wanted, ...standing } });
   }
 
@@ -201,11 +204,11 @@ export function runScaledObject(
     } catch (thrown) {
       const fault = faultOf(thrown, 'WORLD_FAILED');
       log.warn('the replicas could not be set', { workload: workload.key, fault });
-      history = decision.history;
+      memory.history = decision.history;
       return fault;
     }
-    history = directHistoryAfter(decision, limits, now);
-    if (decision.refreshesLastActive) lastActiveAt = now;
+    memory.history = directHistoryAfter(decision, limits, now);
+    if (decision.refreshesLastActive) memory.lastActiveAt = now;
     return undefined;
   }
 
@@ -218,19 +221,20 @@ export function runScaledObject(
       at: now,
       why: failed === undefined ? why : `${why} ${failed.message}`,
       ready,
-      active: active ?? report?.active ?? unknownYet,
-      fallback: fallbackCondition(healths.values(), workload.fallback),
+      active: active ?? memory.report?.active ?? unknownYet,
+      fallback: fallbackCondition(memory.healths.values(), workload.fallback),
       ...(seen.replicas === undefined ? {} : { replicas: seen.replicas }),
       ...(desired === undefined ? {} : { desired }),
       triggers: triggers.states.map(reportTrigger),
     };
-    if (sameReport(report, next)) return;
-    report = next;
+    if (sameReport(memory.report, next)) return;
+    memory.report = next;
     world.report(workload, next);
   }
 
   return {
     workload,
+    memory,
     due: 0,
     place: -1,
     tick,
@@ -241,13 +245,8 @@ export function runScaledObject(
     jobChanged() {},
     jobGone() {},
     referenceChanged: (kind, namespace, name) => triggers.changed(kind, namespace, name),
-    get records() {
-      return records.all;
-    },
-    get report() {
-      return report;
-    },
     async close() {
+      closed = true;
       triggers[Symbol.dispose]();
     },
   };
@@ -259,15 +258,16 @@ function metricNameOf({ trigger, bound }: TriggerState): string {
   return bound?.kind === 'read' ? bound.metricName : `s${trigger.index}-${trigger.type}`;
 }
 
+/** What a trigger aims at; one that cannot be built has any target that makes n replicas of a fallback n again. */
+function targetOf({ bound }: TriggerState): BoundRead['target'] {
+  return bound?.kind === 'read' ? bound.target : { type: 'AverageValue', value: 1 };
+}
+
 /** The metric of a trigger, one that cannot be built included: it is unknown, and holds what others would lower. */
 function metricsOf({ trigger, answer }: { trigger: TriggerState; answer: Answer | undefined }): HpaMetric[] {
   if (isResource(trigger)) return [];
-  const name = metricNameOf(trigger);
-  const { type, value } = (trigger.bound as BoundRead | undefined)?.target ?? {
-    type: 'AverageValue' as const,
-    value: 0,
-  };
-  return [externalMetric({ name, targetType: type, target: value }, answer)];
+  const { type, value } = targetOf(trigger);
+  return [externalMetric({ name: metricNameOf(trigger), targetType: type, target: value }, answer)];
 }
 
 function compositeMetric(

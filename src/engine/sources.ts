@@ -1,5 +1,5 @@
 import type { Clock } from '../base/clock.ts';
-import { type Deadline, deadline } from '../base/deadline.ts';
+import { deadline, orAborted } from '../base/deadline.ts';
 import { Fault, type FaultCode, faultOf } from '../base/errors.ts';
 import type { HttpOptions } from '../base/http.ts';
 import type { Log } from '../base/log.ts';
@@ -22,14 +22,16 @@ export interface SourceOptions {
 
 /** How long a reading may take unless the trigger says otherwise, in milliseconds; KEDA's default. */
 const defaultTimeoutMs = 3000;
-/** As long as a timer can be set for, in milliseconds: 24 days. */
-const longestMs = 2 ** 31 - 1;
+/** A source that asks to be left alone for longer is asked again after this, in milliseconds. */
+const longestPauseMs = 3_600_000;
 /** How long a connection that nothing refers to any more stays open, in milliseconds. */
 const idleMs = 10_000;
 /** The pauses after failures in a row. The cap keeps a source that is back from being noticed late. */
 const sourceBackoff: Backoff = { firstMs: 1000, maxMs: 10_000 };
 /** Failures of the way to the source, not of one question to it: they say that others would fail alike. */
 const wayCodes: ReadonlySet<FaultCode> = new Set(['SOURCE_UNREACHABLE', 'SOURCE_TIMEOUT', 'SOURCE_BUSY']);
+
+type Work<T> = (context: ReadContext<unknown>) => Promise<T>;
 
 /** A connection that was opened, or is being. */
 interface Opened {
@@ -47,6 +49,8 @@ interface Connection {
   users: number;
   idle: Disposable | undefined;
   failures: number;
+  /** How often the source has answered, with whatever. */
+  answers: number;
   /** The last failure of the way, and until when (monotonic) the source is left alone because of it. */
   fault: Fault | undefined;
   notBefore: number;
@@ -100,32 +104,28 @@ export class Sources implements AsyncDisposable {
    * @param own the caller's own signal, which then is the only deadline
    * @throws Fault of the source; where it is being left alone, the one that was the reason, at once
    */
-  async use<T>(
-    bound: BoundRead,
-    work: (context: ReadContext<unknown>) => Promise<T>,
-    own?: AbortSignal,
-  ): Promise<T> {
+  async use<T>(bound: BoundRead, work: Work<T>, own?: AbortSignal): Promise<T> {
     const connection = this.#connectionOf(bound);
     const probes = this.#takeTurn(connection);
-    const timeoutMs = own === undefined ? (bound.timeoutMs ?? defaultTimeoutMs) : longestMs;
-    using limit = deadline(own ?? this.#options.stop, timeoutMs);
-    const opened = this.#opened(connection, limit);
-    opened.inUse += 1;
     try {
-      const conn = await opened.conn;
-      const { clock, cluster } = this.#options;
-      const { namespace } = bound.context;
-      const result = await work({ conn, signal: limit.signal, now: clock.now(), namespace, cluster });
-      connection.failures = 0;
-      connection.fault = undefined;
-      return result;
-    } catch (thrown) {
-      throw this.#failed(connection, opened, explain(thrown, limit.signal));
+      if (own !== undefined) return await this.#run(connection, work, { bound, signal: own });
+      using limit = deadline(this.#options.stop, bound.timeoutMs ?? defaultTimeoutMs);
+      return await this.#run(connection, work, { bound, signal: limit.signal });
     } finally {
       if (probes) connection.probing = false;
-      opened.inUse -= 1;
-      if (opened.retired && opened.inUse === 0) this.#close(connection.bound, opened);
     }
+  }
+
+  /**
+   * Runs `work` that goes on until the signal is aborted, such as listening to what the source says by itself.
+   *
+   * @throws as `use` does
+   */
+  async follow(bound: BoundRead, work: Work<void>, signal: AbortSignal): Promise<void> {
+    const connection = this.#connectionOf(bound);
+    // Nobody waits for the end of it to learn whether the source is back, so it is not the one who finds out.
+    if (this.#isLeftAlone(connection)) throw connection.fault;
+    await this.#run(connection, work, { bound, signal });
   }
 
   /** Closes every connection; a second call does nothing. */
@@ -146,6 +146,7 @@ export class Sources implements AsyncDisposable {
       users: 0,
       idle: undefined,
       failures: 0,
+      answers: 0,
       fault: undefined,
       notBefore: 0,
       probing: false,
@@ -160,42 +161,98 @@ export class Sources implements AsyncDisposable {
    * @returns whether the caller is that one
    */
   #takeTurn(connection: Connection): boolean {
-    const { fault, notBefore, probing } = connection;
-    if (fault === undefined) return false;
-    if (probing || this.#options.clock.elapsed() < notBefore) throw fault;
+    if (connection.fault === undefined) return false;
+    if (connection.probing || this.#isLeftAlone(connection)) throw connection.fault;
     connection.probing = true;
     return true;
   }
 
-  #opened(connection: Connection, { signal }: Deadline): Opened {
+  #isLeftAlone({ fault, notBefore }: Connection): boolean {
+    return fault !== undefined && this.#options.clock.elapsed() < notBefore;
+  }
+
+  async #run<T>(
+    connection: Connection,
+    work: Work<T>,
+    { bound, signal }: { bound: BoundRead; signal: AbortSignal },
+  ): Promise<T> {
+    if (signal.aborted) throw explain(signal.reason, signal);
+    const { clock, cluster } = this.#options;
+    const { fault, answers } = connection;
+    const opened = this.#opened(connection);
+    opened.inUse += 1;
+    const ask = async () => {
+      const conn = await opened.conn;
+      return await work({ conn, signal, now: clock.now(), namespace: bound.context.namespace, cluster });
+    };
+    try {
+      const result = await orAborted(ask(), signal);
+      this.#answered(connection, fault);
+      return result;
+    } catch (thrown) {
+      const found = explain(thrown, signal);
+      this.#failed(connection, opened, { found, fault, answers });
+      throw found;
+    } finally {
+      opened.inUse -= 1;
+      if (opened.retired && opened.inUse === 0) this.#close(connection.bound, opened);
+    }
+  }
+
+  #opened(connection: Connection): Opened {
     if (connection.opened !== undefined) return connection.opened;
-    const { clientName, tokens, http } = this.#options;
-    const { scaler, params, context } = connection.bound;
-    const conn = scaler.open(params, { signal, clientName, identity: context.podIdentity, tokens, http });
-    const opened: Opened = { conn, inUse: 0, retired: false };
+    const opened: Opened = { conn: this.#open(connection.bound), inUse: 0, retired: false };
     connection.opened = opened;
-    conn.catch(() => {
+    opened.conn.catch(() => {
       if (connection.opened === opened) connection.opened = undefined;
     });
     return opened;
   }
 
-  #failed(connection: Connection, opened: Opened, fault: Fault): Fault {
-    if (fault.code === 'CANCELLED') return fault;
-    if (!wayCodes.has(fault.code)) {
-      // Whatever it answered, the source is there.
-      connection.failures = 0;
-      connection.fault = undefined;
-      if (fault.code === 'SOURCE_REFUSED') this.#reopen(connection, opened);
-      return fault;
+  /** Under a deadline of its own: all who share the connection wait for it, not only the first. */
+  async #open({ scaler, params, context, timeoutMs }: BoundRead): Promise<unknown> {
+    const { clientName, tokens, http, stop } = this.#options;
+    using limit = deadline(stop, timeoutMs ?? defaultTimeoutMs);
+    const { signal } = limit;
+    try {
+      return await scaler.open(params, { signal, clientName, identity: context.podIdentity, tokens, http });
+    } catch (thrown) {
+      throw explain(thrown, signal);
     }
+  }
+
+  /** @param seen the fault that was known when the use began: what was learnt since is newer than its outcome */
+  #answered(connection: Connection, seen: Fault | undefined): void {
+    connection.answers += 1;
+    if (connection.fault !== seen) return;
+    connection.failures = 0;
+    connection.fault = undefined;
+  }
+
+  #failed(
+    connection: Connection,
+    opened: Opened,
+    { found, fault, answers }: { found: Fault; fault: Fault | undefined; answers: number },
+  ): void {
+    if (found.code === 'CANCELLED') return;
+    if (!wayCodes.has(found.code)) {
+      // Whatever it answered, the source is there.
+      this.#answered(connection, fault);
+      if (found.code === 'SOURCE_REFUSED') this.#reopen(connection, opened);
+      return;
+    }
+    // Others were answered meanwhile: this one question is slow, not the source.
+    if (found.code === 'SOURCE_TIMEOUT' && connection.answers !== answers) return;
     const { clock, random } = this.#options;
-    connection.failures += 1;
-    connection.fault = fault;
-    const pause = fault.retryAfterMs ?? backoffMs(sourceBackoff, connection.failures, random);
+    // Of many that were under way together the first one to fail counts.
+    if (connection.fault === fault) connection.failures += 1;
+    connection.fault = found;
+    const pause = Math.min(
+      found.retryAfterMs ?? backoffMs(sourceBackoff, connection.failures, random),
+      longestPauseMs,
+    );
     connection.notBefore = Math.max(connection.notBefore, clock.elapsed() + pause);
-    if (fault.code !== 'SOURCE_BUSY') this.#reopen(connection, opened);
-    return fault;
+    if (found.code !== 'SOURCE_BUSY') this.#reopen(connection, opened);
   }
 
   /** Lets the next use open anew; what still uses the old connection may finish. */

@@ -1,8 +1,9 @@
 import { sleep } from '../base/clock.ts';
-import { type Fault, faultOf } from '../base/errors.ts';
+import { type Fault, type FaultCode, faultOf } from '../base/errors.ts';
 import { backoffMs } from '../base/retry.ts';
 import type { Reading } from '../decide/reading.ts';
 import type { BoundRead, BoundTrigger } from '../scaler/bind.ts';
+import type { ReadContext } from '../scaler/context.ts';
 import type { Trigger, Workload } from '../spec/workload.ts';
 import { type BindingOptions, bind, type TriggerBinding } from './binding.ts';
 import type { EngineContext } from './context.ts';
@@ -22,9 +23,13 @@ interface Held extends TriggerState {
   binding: TriggerBinding | undefined;
   /** Credentials may have changed, or were refused: bind anew before the next reading. */
   stale: boolean;
+  /** The source told the reading by itself, and no decision has used it yet. */
+  told: boolean;
   watch: AbortController | undefined;
 }
 
+/** Faults that other credentials would mend. */
+const refusals: ReadonlySet<FaultCode> = new Set(['SOURCE_REFUSED', 'AUTH_FAILED']);
 const watchBackoff = { firstMs: 2000, maxMs: 60_000 };
 
 /** The triggers of one workload: bound to their sources, read together, bound anew when credentials change. */
@@ -56,6 +61,7 @@ export class Triggers {
       reading: undefined,
       binding: undefined,
       stale: true,
+      told: false,
       watch: undefined,
     }));
   }
@@ -76,13 +82,20 @@ export class Triggers {
     await Promise.all(this.#held.map(held => this.#read(held)));
   }
 
-  /** Whether a trigger's credentials come from this object; they are then looked up anew at the next reading. */
+  /**
+   * An object was edited: triggers whose credentials come from it look them up anew at the next reading.
+   *
+   * @returns whether one of these cannot be read now, so that looking again should not wait
+   */
   changed(kind: string, namespace: string, name: string): boolean {
-    const affected = this.#held.filter(({ binding }) =>
-      binding?.used.some(used => used.kind === kind && used.namespace === namespace && used.name === name),
+    // While the first binding is under way nobody can tell what it has read already.
+    const affected = this.#held.filter(
+      ({ binding, stale }) =>
+        (binding === undefined && !stale) ||
+        binding?.used.some(used => used.kind === kind && used.namespace === namespace && used.name === name),
     );
     for (const held of affected) held.stale = true;
-    return affected.length > 0;
+    return affected.some(({ fault, reading }) => fault !== undefined || reading?.ok === false);
   }
 
   /** Lets go of all connections; a second call does nothing. */
@@ -92,14 +105,16 @@ export class Triggers {
   }
 
   async #bind(held: Held): Promise<void> {
+    // What changes from here on may not be seen any more, and is to be looked up again.
+    held.stale = false;
     const binding = await bind(this.#workload, held.trigger, this.#binding);
     if (this.#disposed) return;
     const before = held.bound;
     // Old credentials are used on while new ones cannot be had; those that were taken away are not.
-    const goesOn =
-      before !== undefined && !binding.ok && binding.fault.retry && binding.fault.code !== 'AUTH_MISSING';
-    held.stale = goesOn;
-    if (goesOn) return;
+    if (before !== undefined && !binding.ok && binding.fault.retry && binding.fault.code !== 'AUTH_MISSING') {
+      held.stale = true;
+      return;
+    }
     held.binding = binding;
     if (!binding.ok) {
       this.#letGo(held);
@@ -118,12 +133,13 @@ export class Triggers {
     if (bound.kind === 'read') this.#context.sources.retain(bound);
     this.#letGo(held);
     held.bound = bound;
-    if (bound.kind === 'read' && bound.scaler.watch !== undefined) this.#watch(held, bound);
+    if (bound.kind === 'read' && bound.scaler.watch !== undefined) void this.#watch(held, bound);
   }
 
   #letGo(held: Held): void {
     held.watch?.abort();
     held.watch = undefined;
+    held.told = false;
     if (held.bound?.kind === 'read') this.#context.sources.release(held.bound);
     held.bound = undefined;
   }
@@ -132,46 +148,45 @@ export class Triggers {
     const { bound, fault } = held;
     if (fault !== undefined) {
       held.reading = { ok: false, fault, at: this.#context.clock.now() };
-      // What is missing may have come; looking again costs no connection.
-      held.stale = fault.retry;
+      // What is wrong may have been mended where nobody tells us, such as a variable of the target's pods.
+      held.stale = true;
       return;
     }
     if (bound?.kind !== 'read') return;
+    if (held.told) {
+      held.told = false;
+      return;
+    }
     const reading = await this.#context.readings.read(bound);
-    if (held.bound !== bound) return;
+    // What the source has told since is newer.
+    if (held.bound !== bound || held.told) return;
     held.reading = reading;
-    if (!reading.ok && reading.fault.code === 'SOURCE_REFUSED') held.stale = true;
+    if (!reading.ok && refusals.has(reading.fault.code)) held.stale = true;
   }
 
   /** Takes what the source says by itself, and asks again with growing pauses when it stops saying anything. */
-  #watch(held: Held, bound: BoundRead): void {
-    const { sources, readings, clock, log, random, stop } = this.#context;
+  async #watch(held: Held, bound: BoundRead): Promise<void> {
+    const { sources, readings, clock, log, random } = this.#context;
     const control = new AbortController();
+    const { signal } = control;
     held.watch = control;
-    const signal = AbortSignal.any([control.signal, stop]);
-    const follow = async () => {
-      let failures = 0;
-      while (!signal.aborted) {
-        try {
-          await sources.use(
-            bound,
-            async context => {
-              for await (const value of bound.scaler.watch?.(bound.params, context) ?? []) {
-                failures = 0;
-                held.reading = readings.judge(bound, value);
-                this.#onPush();
-              }
-            },
-            signal,
-          );
-        } catch (thrown) {
-          if (signal.aborted) return;
-          log.warn('a source stopped telling', { workload: this.#workload.key, fault: faultOf(thrown) });
-        }
-        failures += 1;
-        await sleep(clock, backoffMs(watchBackoff, failures, random), signal).catch(() => undefined);
+    let failures = 0;
+    const listen = async (context: ReadContext<unknown>) => {
+      for await (const value of bound.scaler.watch?.(bound.params, context) ?? []) {
+        if (signal.aborted) return;
+        failures = 0;
+        held.reading = readings.judge(bound, value);
+        held.told = true;
+        this.#onPush();
       }
     };
-    void follow();
+    while (!signal.aborted) {
+      await sources.follow(bound, listen, signal).catch(thrown => {
+        if (signal.aborted) return;
+        log.warn('a source stopped telling', { workload: this.#workload.key, fault: faultOf(thrown) });
+      });
+      failures += 1;
+      await sleep(clock, backoffMs(watchBackoff, failures, random), signal).catch(() => undefined);
+    }
   }
 }

@@ -1,7 +1,7 @@
 import type { Workload } from '../spec/workload.ts';
 import type { Due } from './due-heap.ts';
-import type { Job, Report } from './ports.ts';
-import type { DecisionRecord } from './records.ts';
+import type { Memory } from './memory.ts';
+import type { Job } from './ports.ts';
 
 /** One workload as the engine runs it. */
 export interface WorkloadRun extends Due {
@@ -13,11 +13,13 @@ export interface WorkloadRun extends Due {
   /** A Job of it changed, or is gone. */
   jobChanged(job: Job): void;
   jobGone(name: string): void;
-  /** Whether it uses this object's content; its triggers then look again. */
+  /**
+   * An object was edited; triggers that use it look again at their next reading.
+   *
+   * @returns whether one of them cannot be read now, so that looking again should not wait
+   */
   referenceChanged(kind: string, namespace: string, name: string): boolean;
-  readonly records: readonly DecisionRecord[];
-  /** The last one sent. */
-  readonly report: Report | undefined;
-  /** Stops what runs by itself; a tick under way finishes. */
+  readonly memory: Memory;
+  /** Stops what runs by itself. A tick under way finishes what it is applying, and decides nothing more. */
   close(): Promise<void>;
 }
