@@ -1,7 +1,7 @@
 import { conditions, triggersActivity } from './conditions.ts';
 import type { ManifestDocument } from './documents.ts';
 import { descend } from './field-path.ts';
-import { given } from './given.ts';
+import { given, withGiven } from './given.ts';
 import { parseObject } from './object-meta.ts';
 import { type Infer, s } from './schema.ts';
 import { scaledJobTriggers, triggersOf } from './trigger.ts';
@@ -113,9 +113,8 @@ export const scaledJobStatus = s.object(
 export function parseScaledJob(document: ManifestDocument): Parsed<ScaledJob> {
   return parseObject(document, scaledJobSpec, (spec, meta): ScaledJob => {
     const strategy = spec.scalingStrategy ?? {};
-    return {
-      ...meta,
-      kind: 'ScaledJob',
+    const workload = Object.assign(meta, {
+      kind: 'ScaledJob' as const,
       key: `ScaledJob/${meta.namespace}/${meta.name}`,
       jobTargetRef: spec.jobTargetRef,
       pollingIntervalMs: (spec.pollingInterval ?? 30) * 1000,
@@ -137,12 +136,12 @@ export function parseScaledJob(document: ManifestDocument): Parsed<ScaledJob> {
         }),
       },
       triggers: triggersOf(spec.triggers),
-      ...given({
-        minReplicaCount: spec.minReplicaCount,
-        envSourceContainerName: spec.envSourceContainerName,
-        delivery: spec.eventide?.delivery ?? impliedDelivery(spec.jobTargetRef),
-      }),
-    };
+    });
+    return withGiven(workload, {
+      minReplicaCount: spec.minReplicaCount,
+      envSourceContainerName: spec.envSourceContainerName,
+      delivery: spec.eventide?.delivery ?? impliedDelivery(spec.jobTargetRef),
+    });
   });
 }
 

@@ -1,6 +1,6 @@
 import { conditions, triggersActivity } from './conditions.ts';
 import type { ManifestDocument } from './documents.ts';
-import { given } from './given.ts';
+import { given, withGiven } from './given.ts';
 import { parseObject } from './object-meta.ts';
 import { s } from './schema.ts';
 import { scaledObjectTriggers, triggersOf } from './trigger.ts';
@@ -176,9 +176,8 @@ export function parseScaledObject(document: ManifestDocument): Parsed<ScaledObje
   return parseObject(document, scaledObjectSpec, (spec, meta): ScaledObject => {
     const { scaleTargetRef, advanced: { horizontalPodAutoscalerConfig: hpa, ...more } = {} } = spec;
     const seconds = (value: number | undefined, unless: number) => (value ?? unless) * 1000;
-    return {
-      ...meta,
-      kind: 'ScaledObject',
+    const workload = Object.assign(meta, {
+      kind: 'ScaledObject' as const,
       key: `ScaledObject/${meta.namespace}/${meta.name}`,
       target: {
         apiVersion: scaleTargetRef.apiVersion || 'apps/v1',
@@ -196,14 +195,14 @@ export function parseScaledObject(document: ManifestDocument): Parsed<ScaledObje
         ...given({ behavior: hpa?.behavior }),
       },
       triggers: triggersOf(spec.triggers),
-      ...given({
-        minReplicaCount: spec.minReplicaCount,
-        idleReplicaCount: spec.idleReplicaCount,
-        envSourceContainerName: scaleTargetRef.envSourceContainerName,
-        scalingModifiers: more.scalingModifiers,
-        fallback: spec.fallback,
-        autoscaler: spec.eventide?.autoscaler,
-      }),
-    };
+    });
+    return withGiven(workload, {
+      minReplicaCount: spec.minReplicaCount,
+      idleReplicaCount: spec.idleReplicaCount,
+      envSourceContainerName: scaleTargetRef.envSourceContainerName,
+      scalingModifiers: more.scalingModifiers,
+      fallback: spec.fallback,
+      autoscaler: spec.eventide?.autoscaler,
+    });
   });
 }
