@@ -118,11 +118,10 @@ const lead: Partial<Record<Rule, string>> = {
 /** The table left it to the metrics: its conditions, their number. */
 function steer(table: ScaleDecision, hpa: HpaDecision): DirectDecision {
   const why = (lead[table.rule] ?? '') + hpa.why;
-  return direct(
-    table,
-    { hpa, history: hpa.history, from: hpa.from },
-    { to: hpa.kind === 'scale' ? hpa.to : undefined, why },
-  );
+  const { metrics, metric, proposed, stabilized, limit, history, from } = hpa;
+  // The steps alone: a decision is kept as a record, and the rest of this one is in it already.
+  const steps = { metrics, metric, proposed, stabilized, limit };
+  return direct(table, { hpa: steps, history, from }, { to: hpa.kind === 'scale' ? hpa.to : undefined, why });
 }
 
 /** From zero, or from idle, straight to what is needed. */

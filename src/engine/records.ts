@@ -76,6 +76,7 @@ export class Records {
     return this.#ring;
   }
 
+  /** @param decided made for this record, which takes it over */
   add(decided: Decided, at: number, rest: { triggers(): readonly TriggerRecord[]; failed?: Fault }): void {
     const last = this.#ring.at(-1);
     if (last !== undefined && rest.failed === undefined && isSame(last, decided)) {
@@ -84,8 +85,15 @@ export class Records {
       return;
     }
     flatten(decided.decision.why);
-    const failed = rest.failed === undefined ? {} : { failed: rest.failed };
-    this.#ring.push({ ...decided, at, lastAt: at, times: 1, triggers: rest.triggers(), ...failed });
+    // Added to what the caller made, not spread into another literal: that would give each record a shape of its own.
+    const record: DecisionRecord = Object.assign(decided, {
+      at,
+      lastAt: at,
+      times: 1,
+      triggers: rest.triggers(),
+    });
+    if (rest.failed !== undefined) record.failed = rest.failed;
+    this.#ring.push(record);
     if (this.#ring.length > this.#most) this.#ring.shift();
   }
 }

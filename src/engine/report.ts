@@ -46,10 +46,16 @@ function sameTrigger(a: TriggerReport, b: TriggerReport | undefined): boolean {
 export function reportTrigger({ trigger, bound, reading }: TriggerState): TriggerReport {
   const name = trigger.name ?? trigger.type;
   const metricName = bound?.kind === 'read' ? bound.metricName : bound?.resource;
-  const base = { name, type: trigger.type, metricName };
-  if (reading?.ok) return { ...base, value: reading.value, active: reading.active };
-  const failed = reading === undefined ? {} : { fault: reading.fault };
-  return { ...base, value: undefined, active: false, ...failed };
+  const ok = reading?.ok === true;
+  const report: TriggerReport = {
+    name,
+    type: trigger.type,
+    metricName,
+    value: ok ? reading.value : undefined,
+    active: ok && reading.active,
+  };
+  if (reading?.ok === false) report.fault = reading.fault;
+  return report;
 }
 
 /** How a trigger is, for a record. */
@@ -57,5 +63,7 @@ export function recordTrigger(state: TriggerState): TriggerRecord {
   const { bound, reading } = state;
   const { name, type, value, active, fault } = reportTrigger(state);
   const target = bound === undefined ? '' : `${bound.target.value} ${bound.target.type}`;
-  return { name, type, value, target, active, at: reading?.at, ...(fault === undefined ? {} : { fault }) };
+  const record: TriggerRecord = { name, type, value, target, active, at: reading?.at };
+  if (fault !== undefined) record.fault = fault;
+  return record;
 }
