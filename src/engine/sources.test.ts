@@ -1,0 +1,397 @@
+import { setMaxListeners } from 'node:events';
+import { describe, expect, it } from 'vitest';
+import { silence, testSource, trigger } from '../../test/engine-bed.ts';
+import { manualClock } from '../base/clock.ts';
+import { Fault } from '../base/errors.ts';
+import { silentLog } from '../base/log.ts';
+import { type BoundRead, bindTrigger } from '../scaler/bind.ts';
+import { noIdentity } from '../spec/pod-identity.ts';
+import { Readings } from './readings.ts';
+import { Sources } from './sources.ts';
+
+function bed() {
+  const clock = manualClock();
+  const source = testSource(clock);
+  const stop = new AbortController();
+  setMaxListeners(0, stop.signal);
+  const sources = new Sources({
+    clock,
+    log: silentLog,
+    random: () => 1,
+    tokens: { accessToken: () => Promise.reject(new Error('none')) },
+    http: {},
+    cluster: { get: () => Promise.reject(new Error('none')) },
+    clientName: 'eventide',
+    stop: stop.signal,
+  });
+  const readings = new Readings(sources, clock);
+  const bound = (metadata: Record<string, string> = {}, kind: 'plain' | 'readMany' = 'plain') => {
+    const context = { podIdentity: noIdentity, namespace: 'shop', triggerIndex: 0, asMetricSource: false };
+    const input = { metadata, auth: {}, env: {} };
+    const binding = bindTrigger(source.scaler('test', kind), trigger(metadata), input, context);
+    if (!binding.ok) throw new Error(JSON.stringify(binding.problems));
+    return binding.bound as BoundRead;
+  };
+  const read = async (each: BoundRead) => {
+    const reading = await readings.read(each);
+    return reading.ok ? reading.value : reading.fault.code;
+  };
+  return { clock, source, sources, stop, readings, bound, read };
+}
+
+const fails = (code: ConstructorParameters<typeof Fault>[0], retryAfterMs?: number) => async () => {
+  throw new Fault(code, 'no', retryAfterMs === undefined ? {} : { retryAfterMs });
+};
+
+describe('a connection', () => {
+  it('is opened once for all triggers with the same endpoint and identity', async () => {
+    const { source, sources, bound, read } = bed();
+    const triggers = Array.from({ length: 50 }, (_, n) => bound({ query: `q${n}` }));
+
+    await Promise.all(triggers.map(read));
+    await read(bound({ endpoint: 'there' }));
+    await read(bound({ key: 'other identity' }));
+
+    expect(source.opened).toEqual(['here', 'there', 'here']);
+    expect(sources.open).toBe(3);
+  });
+
+  it('stays open between readings while a trigger refers to it, and is closed when none does', async () => {
+    const { source, sources, bound, read, clock } = bed();
+    const [one, other] = [bound({ query: 'one' }), bound({ query: 'other' })];
+    sources.retain(one);
+    sources.retain(other);
+    await read(one);
+
+    sources.release(one);
+    await clock.advance(3_600_000);
+    const kept = [sources.open, source.closed];
+    sources.release(other);
+    await clock.advance(9_999);
+    const idle = source.closed;
+    await clock.advance(1);
+
+    expect(kept).toEqual([1, 0]);
+    expect(idle).toBe(0);
+    expect([sources.open, source.closed]).toEqual([0, 1]);
+  });
+
+  it('is not closed while idle if a trigger comes to refer to it again', async () => {
+    const { source, sources, bound, read, clock } = bed();
+    sources.retain(bound());
+    await read(bound());
+    sources.release(bound());
+    await clock.advance(5000);
+
+    sources.retain(bound());
+    await clock.advance(60_000);
+
+    expect(source.closed).toBe(0);
+  });
+
+  it('is closed only after the last reader has finished', async () => {
+    const { source, sources, bound, read, clock } = bed();
+    let answer = (_value: number) => {};
+    source.answer = () =>
+      new Promise(resolve => {
+        answer = resolve;
+      });
+    sources.retain(bound());
+    const reading = read(bound());
+    await clock.advance(0);
+
+    sources.release(bound());
+    await clock.advance(60_000);
+    const during = source.closed;
+    answer(3);
+
+    expect(await reading).toBe(3);
+    expect(during).toBe(0);
+    expect(source.closed).toBe(1);
+  });
+
+  it('that fails to open is opened anew by the next reading, and nothing is left to be closed', async () => {
+    const { source, sources, bound, read } = bed();
+    source.opening = fails('AUTH_FAILED');
+
+    const first = await read(bound());
+    source.opening = undefined;
+    const second = await read(bound());
+
+    expect([first, second]).toEqual(['AUTH_FAILED', 0]);
+    expect(source.opened).toHaveLength(2);
+    expect(sources.open).toBe(1);
+  });
+
+  it('is opened under its own deadline, not under that of whoever came first', async () => {
+    const { source, sources, bound, clock } = bed();
+    let open = () => {};
+    source.opening = signal =>
+      new Promise((resolve, reject) => {
+        open = resolve;
+        signal.addEventListener('abort', () => reject(signal.reason));
+      });
+    const first = new AbortController();
+    const cancelled = sources.use(bound(), async () => 1, first.signal).catch(thrown => thrown.code);
+    const other = sources.use(bound(), async () => 2);
+    await clock.advance(0);
+
+    first.abort(new Fault('CANCELLED', 'not wanted any more'));
+    const given = await cancelled;
+    open();
+
+    expect(given).toBe('CANCELLED');
+    expect(await other).toBe(2);
+  });
+
+  it('is opened anew after the source refused it', async () => {
+    const { source, bound, read } = bed();
+    source.answer = fails('SOURCE_REFUSED');
+
+    await read(bound());
+    source.answer = undefined;
+    await read(bound());
+
+    expect(source.opened).toHaveLength(2);
+    expect(source.closed).toBe(1);
+  });
+
+  it('is not opened any more once everything was stopped', async () => {
+    const { source, sources, stop, bound, read } = bed();
+    await read(bound());
+    stop.abort(new Fault('CANCELLED', 'stopped'));
+    await sources[Symbol.asyncDispose]();
+    await sources[Symbol.asyncDispose]();
+
+    const late = await read(bound());
+
+    expect(late).toBe('CANCELLED');
+    expect([source.opened.length, source.closed]).toEqual([1, 1]);
+  });
+});
+
+describe('a reading', () => {
+  it('that is under way is shared by all who ask the same', async () => {
+    const { source, bound, read } = bed();
+    source.value = 4;
+
+    const values = await Promise.all([read(bound()), read(bound()), read(bound({ query: 'other' }))]);
+    await read(bound());
+
+    expect(values).toEqual([4, 4, 4]);
+    expect(source.asked.map(({ query }) => query)).toEqual(['', 'other', '']);
+  });
+
+  it('is judged by each trigger for itself, though it is shared', async () => {
+    const { source, readings, bound } = bed();
+    source.value = 4;
+
+    const both = await Promise.all([readings.read(bound()), readings.read(bound({ activation: '4' }))]);
+
+    expect(both).toMatchObject([
+      { ok: true, active: true },
+      { ok: true, active: false },
+    ]);
+    expect(source.asked).toHaveLength(1);
+  });
+
+  it('is asked together with others where the source can answer many at once', async () => {
+    const { source, bound, read } = bed();
+    source.values.set('a', 1).set('b', 2).set('c', 3);
+
+    const values = await Promise.all(['a', 'b', 'c', 'b'].map(query => read(bound({ query }, 'readMany'))));
+
+    expect(values).toEqual([1, 2, 3, 2]);
+    expect(source.asked.map(({ query }) => query)).toEqual(['a+b+c']);
+  });
+
+  it('fails for all that were asked together', async () => {
+    const { source, bound, read } = bed();
+    source.answer = fails('SOURCE_FAILED');
+
+    const values = await Promise.all(['a', 'b'].map(query => read(bound({ query }, 'readMany'))));
+
+    expect(values).toEqual(['SOURCE_FAILED', 'SOURCE_FAILED']);
+  });
+
+  it.each([Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])(
+    'of %s is a failure, not a number',
+    async value => {
+      const { source, bound, read } = bed();
+      source.value = value;
+
+      const reading = await read(bound());
+
+      expect(reading).toBe('SOURCE_ANSWER_INVALID');
+    },
+  );
+
+  it('ends at its deadline', async () => {
+    const { source, bound, read } = bed();
+    source.answer = silence;
+
+    expect(await read(bound({ timeout: '20' }))).toBe('SOURCE_TIMEOUT');
+  });
+
+  it('ends soon after its deadline though the client does not listen to its signal', async () => {
+    const { source, bound, read } = bed();
+    source.answer = () => new Promise(() => {});
+
+    expect(await read(bound({ timeout: '20' }))).toBe('SOURCE_TIMEOUT');
+  });
+});
+
+describe('a source that fails', () => {
+  it('is left alone with pauses that grow to ten seconds, and then asked once more', async () => {
+    const { source, bound, read, clock } = bed();
+    source.answer = fails('SOURCE_UNREACHABLE');
+    const times: number[] = [];
+
+    for (let step = 0; step < 600; step += 1) {
+      const before = source.asked.length;
+      expect(await read(bound())).toBe('SOURCE_UNREACHABLE');
+      if (source.asked.length > before) times.push(clock.elapsed());
+      await clock.advance(100);
+    }
+
+    expect(times).toEqual([0, 1000, 3000, 7000, 15_000, 25_000, 35_000, 45_000, 55_000]);
+  });
+
+  it('counts once when many questions under way fail together', async () => {
+    const { source, bound, read, clock } = bed();
+    source.answer = fails('SOURCE_UNREACHABLE');
+    await Promise.all(Array.from({ length: 100 }, (_, n) => read(bound({ query: `q${n}` }))));
+    source.answer = undefined;
+
+    await clock.advance(1000);
+
+    expect(await read(bound())).toBe(0);
+  });
+
+  it('is probed by one question after the pause, while all others fail at once with the last fault', async () => {
+    const { source, bound, read, clock } = bed();
+    source.answer = silence;
+    await read(bound({ query: 'first', timeout: '20' }));
+    await clock.advance(1000);
+
+    const probe = read(bound({ query: 'probe', timeout: '20' }));
+    const others = await Promise.all(['a', 'b', 'c'].map(query => read(bound({ query }))));
+
+    expect(others).toEqual(['SOURCE_TIMEOUT', 'SOURCE_TIMEOUT', 'SOURCE_TIMEOUT']);
+    expect(await probe).toBe('SOURCE_TIMEOUT');
+    expect(source.asked.map(({ query }) => query)).toEqual(['first', 'probe']);
+  });
+
+  it('is used by all again once the probe was answered', async () => {
+    const { source, bound, read, clock } = bed();
+    source.answer = fails('SOURCE_UNREACHABLE');
+    await read(bound());
+    source.answer = undefined;
+    await clock.advance(1000);
+
+    const probe = await read(bound());
+    const others = await Promise.all(['a', 'b'].map(query => read(bound({ query }))));
+
+    expect([probe, ...others]).toEqual([0, 0, 0]);
+  });
+
+  it('is probed by a reading though a listener is waiting on it', async () => {
+    const { source, sources, bound, read, clock } = bed();
+    source.answer = fails('SOURCE_UNREACHABLE');
+    await read(bound());
+    source.answer = undefined;
+    await clock.advance(1000);
+    const control = new AbortController();
+    const listening = sources
+      .follow(bound(), ({ signal }) => silence('', { signal }), control.signal)
+      .catch(() => {});
+    await clock.advance(0);
+
+    const reading = await read(bound());
+    control.abort();
+    await listening;
+
+    expect(reading).toBe(0);
+  });
+
+  it('is not given up for one slow question while it answers others', async () => {
+    const { source, bound, read, clock } = bed();
+    source.answer = async (query, context) => (query === 'slow' ? await silence(query, context) : 7);
+    const slow = read(bound({ query: 'slow', timeout: '20' }));
+    await clock.advance(0);
+
+    const meanwhile = await read(bound({ query: 'quick' }));
+    const given = await slow;
+    const after = await read(bound({ query: 'quick' }));
+
+    expect([meanwhile, given, after]).toEqual([7, 'SOURCE_TIMEOUT', 7]);
+  });
+
+  it.each(['SOURCE_NOT_FOUND', 'SOURCE_FAILED', 'SOURCE_ANSWER_INVALID'] as const)(
+    'with %s for one question answers others at once',
+    async code => {
+      const { source, bound, read } = bed();
+      source.answer = async query => (query === 'bad' ? await fails(code)() : 7);
+
+      expect([await read(bound({ query: 'bad' })), await read(bound())]).toEqual([code, 7]);
+    },
+  );
+
+  it('and asks to be left alone is left alone for that long, by all triggers', async () => {
+    const { source, bound, read, clock } = bed();
+    source.answer = fails('SOURCE_BUSY', 120_000);
+    await read(bound());
+    source.answer = undefined;
+
+    await clock.advance(119_999);
+    const early = await Promise.all(['a', 'b', 'c'].map(query => read(bound({ query }))));
+    await clock.advance(1);
+    const late = await read(bound());
+
+    expect(early).toEqual(['SOURCE_BUSY', 'SOURCE_BUSY', 'SOURCE_BUSY']);
+    expect(late).toBe(0);
+    expect(source.asked).toHaveLength(2);
+    expect(source.opened).toHaveLength(1);
+  });
+
+  it('is left alone as it asked though an older question is answered later', async () => {
+    const { source, bound, read, clock } = bed();
+    let answer = (_value: number) => {};
+    source.answer = query =>
+      query === 'old'
+        ? new Promise(resolve => {
+            answer = resolve;
+          })
+        : fails('SOURCE_BUSY', 60_000)();
+    const old = read(bound({ query: 'old' }));
+    await clock.advance(0);
+    await read(bound({ query: 'new' }));
+
+    answer(1);
+    await old;
+
+    expect(await read(bound({ query: 'next' }))).toBe('SOURCE_BUSY');
+    expect(source.asked).toHaveLength(2);
+  });
+
+  it('is asked again after an hour, however long it asked to be left alone', async () => {
+    const { source, bound, read, clock } = bed();
+    source.answer = fails('SOURCE_BUSY', 1e12);
+    await read(bound());
+    source.answer = undefined;
+    await clock.advance(3_600_000);
+
+    expect(await read(bound())).toBe(0);
+  });
+
+  it('does not hold up another one', async () => {
+    const { source, bound, read, clock } = bed();
+    source.answer = async (query, context) => (query === 'slow' ? await silence(query, context) : 7);
+    const slow = read(bound({ endpoint: 'slow', query: 'slow', timeout: '20' }));
+    await clock.advance(0);
+
+    expect(await read(bound())).toBe(7);
+    expect(await slow).toBe('SOURCE_TIMEOUT');
+    expect(await read(bound())).toBe(7);
+  });
+});
