@@ -172,7 +172,7 @@ export interface EngineBed extends AsyncDisposable {
  * An engine over a world and a source in memory. Trigger types: `test`, `telling` (the source tells by itself),
  * `together` (many are read at once), `queue` (its messages are delivered), `cpu` and `memory`.
  */
-export function engineBed({ recordsPerWorkload = 32, random = () => 0.5 } = {}): EngineBed {
+export function engineBed({ random = () => 0.5 }: { random?: () => number } = {}): EngineBed {
   const clock = manualClock();
   const world = memoryWorld(clock);
   const source = testSource(clock);
@@ -216,7 +216,6 @@ export function engineBed({ recordsPerWorkload = 32, random = () => 0.5 } = {}):
       clock,
       log,
       random,
-      recordsPerWorkload,
     });
   const bed: EngineBed = {
     clock,

@@ -17,6 +17,8 @@ export interface AuthOptions {
   fileRoot?: string;
   /** Read Secrets from the cluster namespace only (KEDA_RESTRICT_SECRET_ACCESS). */
   restrictSecretAccess?: boolean;
+  /** Given by those who need to know what was looked up also where it failed. */
+  lookup?: Lookup;
 }
 
 /** Everything a trigger's parameters are looked up in, besides its metadata. */
@@ -53,7 +55,7 @@ export async function resolveAuth(
   workload: Workload,
   options: AuthOptions,
 ): Promise<ResolvedAuth> {
-  const lookup = new Lookup(options);
+  const lookup = options.lookup ?? new Lookup(options);
   let fetched: Promise<PodEnvironment> | undefined;
   const pod = () => (fetched ??= podEnvironment(workload, options, lookup));
   const inline = Object.entries(trigger.secrets).map(([parameter, { name, key }]) => ({

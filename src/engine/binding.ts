@@ -1,4 +1,4 @@
-import type { UsedObject } from '../auth/lookup.ts';
+import { Lookup, type UsedObject } from '../auth/lookup.ts';
 import type { References } from '../auth/references.ts';
 import { resolveAuth } from '../auth/resolve.ts';
 import { Fault, faultOf } from '../base/errors.ts';
@@ -37,15 +37,14 @@ export async function bind(
   trigger: Trigger,
   options: BindingOptions,
 ): Promise<TriggerBinding> {
-  let used: readonly UsedObject[] = [];
+  const lookup = new Lookup(options);
   try {
     const scaler = await options.loadScaler(trigger.type);
     if (scaler === undefined) {
       throw new Fault('TYPE_UNKNOWN', `there is no trigger type "${trigger.type}"`);
     }
-    const resolved = await resolveAuth(trigger, workload, options);
-    used = resolved.used;
-    const { auth, inline, env, podIdentity } = resolved;
+    const resolved = await resolveAuth(trigger, workload, { ...options, lookup });
+    const { auth, inline, env, podIdentity, used } = resolved;
     const context = {
       podIdentity,
       namespace: workload.namespace,
@@ -59,6 +58,6 @@ export async function bind(
     const fault = new Fault('PARAM_INVALID', `trigger ${trigger.index} (${trigger.type}): ${sentences}`);
     return { ok: false, fault, problems: binding.problems, notices, used };
   } catch (thrown) {
-    return { ok: false, fault: faultOf(thrown), problems: [], notices: [], used };
+    return { ok: false, fault: faultOf(thrown), problems: [], notices: [], used: lookup.used };
   }
 }
