@@ -283,7 +283,8 @@ describe('a ScaledJob that delivers', () => {
 
     await run.finish(good ?? '');
     await run.finish(bad ?? '', 'failed');
-    await run.poll();
+    run.bed.engine.wake(run.workload.key);
+    await run.clock.advance(1);
 
     expect(run.world.deleted).toEqual([good]);
     expect(run.jobs.map(({ name }) => name)).toContain(bad);
