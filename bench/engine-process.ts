@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { References } from '../src/auth/references.ts';
 import { systemClock } from '../src/base/clock.ts';
 import { silentLog } from '../src/base/log.ts';
+import { keepHeapSmall } from '../src/cli/small-heap.ts';
 import { createEngine } from '../src/engine/engine.ts';
 import type { Job, World } from '../src/engine/ports.ts';
 import { type AnyScaler, defineScaler } from '../src/scaler/define.ts';
@@ -117,6 +118,7 @@ function scaledObject(name: string, trigger: object): Workload {
   return parsed.value;
 }
 
+keepHeapSmall();
 const engine = createEngine({
   world,
   references,

@@ -17,6 +17,7 @@ import { consoleLog } from './console-log.ts';
 import { type ApiAddress, apiFile } from './explain.ts';
 import { hostEnvironment, hostHttp, hostTokens } from './host.ts';
 import { loadManifests, type Manifests } from './manifests.ts';
+import { keepHeapSmall } from './small-heap.ts';
 import { inOrder, verify } from './verify.ts';
 
 interface RunOptions {
@@ -33,6 +34,7 @@ interface RunOptions {
  * @returns 1 where the manifests are wrong; nothing was started then
  */
 export async function run(names: readonly string[], options: RunOptions): Promise<0 | 1> {
+  keepHeapSmall();
   const images = readImages(options.image);
   const manifests = await loadManifests(names);
   const notices = await requireRunnable(manifests, images, options);

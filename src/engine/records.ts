@@ -1,4 +1,5 @@
 import type { Fault } from '../base/errors.ts';
+import { flatten } from '../base/flatten.ts';
 import { type DirectDecision, type DirectLimits, type DirectSeen, decideReplicas } from '../decide/direct.ts';
 import { decideJobs, type JobDecision, type JobLimits, type JobsSeen } from '../decide/jobs.ts';
 
@@ -96,11 +97,6 @@ export class Records {
     this.#ring.push(record);
     if (this.#ring.length > this.#most) this.#ring.shift();
   }
-}
-
-/** A sentence is kept as the many pieces it was put together from until it is looked at; then as one. */
-function flatten(sentence: string): void {
-  sentence.charCodeAt(0);
 }
 
 /** Only decisions to change nothing are ever the same: each change is an event of its own. */

@@ -1,3 +1,4 @@
+import { flatten } from '../base/flatten.ts';
 import { parseQuantity } from '../base/quantity.ts';
 import { fingerprint, withoutSecrets } from '../base/secret.ts';
 import type { Problem } from '../spec/problem.ts';
@@ -81,7 +82,7 @@ function bindRead(scaler: Scaler, trigger: Trigger, input: ParamInput, context: 
     scaler,
     params,
     context,
-    metricName: indexedMetricName(trigger.index, scaler.metricName(params)),
+    metricName: flatten(indexedMetricName(trigger.index, scaler.metricName(params))),
     target: { type: metricType ?? 'AverageValue', value: targetOf(scaler, numbers) },
     activation: scaler.activationParam === undefined ? 0 : Number(numbers[scaler.activationParam] ?? 0),
     connectionKey,

@@ -1,4 +1,5 @@
 import { Fault } from '../base/errors.ts';
+import { flatten } from '../base/flatten.ts';
 import { fingerprint } from '../base/secret.ts';
 import { defineScaler, refuse } from '../scaler/define.ts';
 import { openHttp } from '../scaler/families/http.ts';
@@ -71,7 +72,7 @@ export default defineScaler({
       origin: server.origin,
       host: server.host,
       // Everything but the time is worked out once: many triggers are read often.
-      url: `${values.serverAddress.replace(/\/+$/, '')}/api/v1/query?${query}&time=`,
+      url: flatten(`${values.serverAddress.replace(/\/+$/, '')}/api/v1/query?${query}&time=`),
       headers: values.customHeaders ?? {},
       managed: values.authModes === undefined ? managedBy(values, podIdentity) : undefined,
       ignoreNullValues: values.ignoreNullValues,
