@@ -102,7 +102,7 @@ export async function isAlive(pid: number): Promise<boolean> {
 const triggers = `triggers: [{ type: cron, metadata: { timezone: UTC, start: 0 8 * * *, end: 0 9 * * *, desiredReplicas: "1" } }]`;
 
 /** As a manifest has to spell a script, for a cluster reads `$$` as one dollar sign. */
-const commandText = (script: string) => JSON.stringify(script.replaceAll('$', () => '$$'));
+export const commandText = (script: string) => JSON.stringify(script.replaceAll('$', () => '$$'));
 
 /** A Deployment `web` of one container that runs a shell command, and the ScaledObject that scales it. */
 export function webManifest(

@@ -1,3 +1,5 @@
+import type { ScaledObjectReason } from '../spec/conditions.ts';
+
 /** A condition of a workload's status: KEDA's reasons, our messages. */
 export interface Condition {
   status: 'True' | 'False' | 'Unknown';
@@ -6,7 +8,7 @@ export interface Condition {
 }
 
 // Shared and frozen: a decision names one of these, it never makes one, so that deciding allocates little.
-const condition = (status: Condition['status'], reason: string, message: string): Condition =>
+const condition = (status: Condition['status'], reason: ScaledObjectReason, message: string): Condition =>
   Object.freeze({ status, reason, message });
 
 export const ready = condition('True', 'ScaledObjectReady', 'The ScaledObject is ready to scale its target.');

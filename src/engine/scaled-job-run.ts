@@ -3,6 +3,7 @@ import { decideJobs, isPending, type JobDecision, type JobLimits, type JobsSeen 
 import type { Answer } from '../decide/reading.ts';
 import type { BoundRead } from '../scaler/bind.ts';
 import { pauseOf } from '../spec/annotations.ts';
+import type { ScaledJobReason } from '../spec/conditions.ts';
 import type { ScaledJob } from '../spec/workload.ts';
 import { applyHistoryLimits, applyJobs } from './apply.ts';
 import type { EngineContext } from './context.ts';
@@ -16,7 +17,7 @@ import { recordTrigger, reportTrigger, sameReport } from './report.ts';
 import { type TriggerState, Triggers } from './triggers.ts';
 import type { WorkloadRun } from './workload-run.ts';
 
-const condition = (status: Condition['status'], reason: string, message: string): Condition =>
+const condition = (status: Condition['status'], reason: ScaledJobReason, message: string): Condition =>
   Object.freeze({ status, reason, message });
 const ready = condition('True', 'ScaledJobReady', 'The ScaledJob is ready to create Jobs.');
 const active = condition('True', 'ScalerActive', 'At least one trigger is active.');

@@ -15,12 +15,6 @@ export const annotations = {
   jobGeneration: 'scaledjob.keda.sh/generation',
 } as const;
 
-/** The labels that KEDA puts on what it makes, and finds it by. */
-export const labels = {
-  scaledObjectName: 'scaledobject.keda.sh/name',
-  scaledJobName: 'scaledjob.keda.sh/name',
-} as const;
-
 type Annotations = Readonly<Record<string, string>>;
 
 const goFalse = /^(0|f|F|FALSE|false|False)$/;

@@ -1,11 +1,11 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import process from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { QueueServiceClient } from '@azure/storage-queue';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Azurite, startAzurite } from '../azurite.ts';
+import { isAlive } from '../laptop.ts';
 import { type Installed, install, startEventide } from './eventide.ts';
 import { taskFolder } from './tasks.ts';
 
@@ -132,21 +132,13 @@ describe('eventide run', () => {
 
     expect(code).toBe(0);
     expect(eventide.complaints).toBe('');
-    expect(isAlive(pid)).toBe(false);
+    expect(pid).toBeGreaterThan(0);
+    expect(await isAlive(pid)).toBe(false);
   }, 60_000);
 });
 
 async function readText(file: string): Promise<string> {
   return (await readFile(file, 'utf8').catch(() => '')).trim();
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 function workersManifest(queueName: string): string {

@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type QueueClient, QueueServiceClient } from '@azure/storage-queue';
+import { commandText } from '../laptop.ts';
 
 /** A folder with the manifest of a ScaledJob whose jobs append their task to a file. */
 export interface TaskFolder extends AsyncDisposable {
@@ -87,7 +88,7 @@ spec:
         containers:
           - name: task
             image: none
-            command: ["/bin/sh", "-c", ${JSON.stringify(`${work}; echo "$KEDA_TASK_DATA" >> done`)}]
+            command: ["/bin/sh", "-c", ${commandText(`${work}; echo "$KEDA_TASK_DATA" >> done`)}]
   triggers:
     - type: azure-queue
       metadata: { queueName: ${queueName}, queueLength: "1" }
