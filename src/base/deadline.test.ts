@@ -1,6 +1,6 @@
 import { getEventListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
-import { deadline } from './deadline.ts';
+import { deadline, orAborted } from './deadline.ts';
 
 describe('deadline', () => {
   it('aborts with a Fault of the source when its time is up', async () => {
@@ -28,5 +28,49 @@ describe('deadline', () => {
     }
 
     expect(getEventListeners(parent.signal, 'abort')).toHaveLength(0);
+  });
+});
+
+describe('work under a signal', () => {
+  const failing = async () => {
+    throw new Error('went wrong');
+  };
+
+  it('comes to its own end, and leaves no listener', async () => {
+    const { signal } = new AbortController();
+
+    const value = await orAborted(Promise.resolve(7), signal);
+    const thrown = await orAborted(failing(), signal).catch(error => error.message);
+
+    expect([value, thrown]).toEqual([7, 'went wrong']);
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0);
+  });
+
+  it('that does not listen ends with the reason soon after the abort', async () => {
+    const control = new AbortController();
+    const late = AbortSignal.abort(new Error('too late'));
+    const work = [control.signal, late].map(signal => orAborted(new Promise(() => {}), signal));
+
+    control.abort(new Error('enough'));
+    const given = await Promise.allSettled(work);
+
+    expect(given.map(each => each.status === 'rejected' && each.reason.message)).toEqual([
+      'enough',
+      'too late',
+    ]);
+  });
+
+  it('that listens may say what it was waiting for', async () => {
+    const control = new AbortController();
+    const work = new Promise((_, reject) => {
+      control.signal.addEventListener('abort', () =>
+        setImmediate(() => reject(new Error('waiting for the queue'))),
+      );
+    });
+    const given = orAborted(work, control.signal);
+
+    control.abort(new Error('enough'));
+
+    await expect(given).rejects.toThrow('waiting for the queue');
   });
 });

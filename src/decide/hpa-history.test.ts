@@ -6,6 +6,7 @@ import {
   newHistory,
   recommend,
   recordChange,
+  shifted,
 } from './hpa-history.ts';
 
 const second = 1000;
@@ -75,5 +76,21 @@ describe('changes', () => {
 
     expect(history.ups.length).toBe(256);
     expect(changedSince(history.ups, -1)).toBe(1000);
+  });
+});
+
+describe('a history whose clock was set', () => {
+  it('gives the same answers at times moved by as much', () => {
+    const keepMs = 300 * second;
+    let history = newHistory(3, 0);
+    history = recommend(history, 9, { now: 10 * second, keepMs });
+    history = recordChange(history, { from: 3, to: 9, keepMs }, 10 * second);
+
+    const moved = shifted(history, 3600 * second);
+
+    expect(highestSince(moved, 3605 * second, 1)).toBe(9);
+    expect(highestSince(moved, 3610 * second, 1)).toBe(1);
+    expect(changedSince(moved.ups, 3609 * second)).toBe(6);
+    expect(shifted(moved, -3600 * second)).toEqual(history);
   });
 });

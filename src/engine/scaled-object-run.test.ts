@@ -204,6 +204,45 @@ describe('the cooldown', () => {
   );
 });
 
+describe('the stabilisation window', () => {
+  const busy = async () => {
+    const run = running({ minReplicaCount: 1 }, 1);
+    run.source.value = 50;
+    await run.begin();
+    await run.poll(10);
+    run.source.value = 5;
+    await run.poll();
+    return run;
+  };
+
+  it('is kept where the manifest is edited', async () => {
+    const run = await busy();
+
+    run.bed.engine.set({ ...run.workload, generation: 2, cooldownPeriodMs: 1 });
+    await run.poll(20);
+    const during = run.replicas;
+    await run.poll(20);
+
+    expect(during).toBe(10);
+    expect(run.replicas).toBe(1);
+  });
+
+  it.each([3_600_000, -3_600_000])(
+    'lasts as long as it says though the clock is set by %d ms',
+    async jump => {
+      const run = await busy();
+
+      run.clock.jump(jump);
+      await run.poll(20);
+      const during = run.replicas;
+      await run.poll(20);
+
+      expect(during).toBe(10);
+      expect(run.replicas).toBe(1);
+    },
+  );
+});
+
 describe('an unknown reading', () => {
   it.each([
     ['no trigger can be read', unreachable],
