@@ -241,6 +241,53 @@ describe('a reading', () => {
   });
 });
 
+describe('many readings of one source', () => {
+  it('are asked eight at a time, in order', async () => {
+    const { source, bound, read, clock } = bed();
+    const answers: ((value: number) => void)[] = [];
+    source.answer = () => new Promise(resolve => answers.push(resolve));
+    const readings = Array.from({ length: 20 }, (_, n) => read(bound({ query: `q${n}` })));
+    await clock.advance(0);
+    const asked = [answers.length];
+
+    for (let next = 0; next < 20; next += 1) {
+      answers[next]?.(next);
+      await clock.advance(0);
+      asked.push(answers.length);
+    }
+
+    expect(asked.slice(0, 4)).toEqual([8, 9, 10, 11]);
+    expect(source.asked.map(({ query }) => query)).toEqual(Array.from({ length: 20 }, (_, n) => `q${n}`));
+    expect(await Promise.all(readings)).toEqual(Array.from({ length: 20 }, (_, n) => n));
+  });
+
+  it('have their time counted from their turn', async () => {
+    const { source, bound, read } = bed();
+    source.answer = async query => {
+      if (query !== 'last') await new Promise(resolve => setTimeout(resolve, 60));
+      return 7;
+    };
+    const slow = Array.from({ length: 8 }, (_, n) => read(bound({ query: `q${n}` })));
+
+    const last = await read(bound({ query: 'last', timeout: '30' }));
+
+    expect(last).toBe(7);
+    await Promise.all(slow);
+  });
+
+  it('that wait for their turn fail with those before them where the source hangs', async () => {
+    const { source, bound, read } = bed();
+    source.answer = silence;
+
+    const given = await Promise.all(
+      Array.from({ length: 100 }, (_, n) => read(bound({ query: `q${n}`, timeout: '20' }))),
+    );
+
+    expect(new Set(given)).toEqual(new Set(['SOURCE_TIMEOUT']));
+    expect(source.asked).toHaveLength(8);
+  });
+});
+
 describe('a source that fails', () => {
   it('is left alone with pauses that grow to ten seconds, and then asked once more', async () => {
     const { source, bound, read, clock } = bed();

@@ -22,6 +22,11 @@ export interface SourceOptions {
 
 /** How long a reading may take unless the trigger says otherwise, in milliseconds; KEDA's default. */
 const defaultTimeoutMs = 3000;
+/**
+ * Readings of one connection under way at once: as many as an HTTP client has connections. More would only wait
+ * there, and run out of time before they are asked.
+ */
+const mostAtOnce = 8;
 /** A source that asks to be left alone for longer is asked again after this, in milliseconds. */
 const longestPauseMs = 3_600_000;
 /** How long a connection that nothing refers to any more stays open, in milliseconds. */
@@ -30,6 +35,12 @@ const idleMs = 10_000;
 const sourceBackoff: Backoff = { firstMs: 1000, maxMs: 10_000 };
 /** Failures of the way to the source, not of one question to it: they say that others would fail alike. */
 const wayCodes: ReadonlySet<FaultCode> = new Set(['SOURCE_UNREACHABLE', 'SOURCE_TIMEOUT', 'SOURCE_BUSY']);
+
+/** What a use has of its own: the connection may have been opened for another trigger. */
+interface Means {
+  bound: BoundRead;
+  signal: AbortSignal;
+}
 
 type Work<T> = (context: ReadContext<unknown>) => Promise<T>;
 
@@ -54,6 +65,9 @@ interface Connection {
   /** The last failure of the way, and until when (monotonic) the source is left alone because of it. */
   fault: Fault | undefined;
   notBefore: number;
+  /** Readings under way, and those that wait for their turn. */
+  underWay: number;
+  readonly line: (() => void)[];
   /** Whether one caller is finding out if the source is back, while the others wait for the outcome. */
   probing: boolean;
 }
@@ -99,20 +113,22 @@ export class Sources implements AsyncDisposable {
   }
 
   /**
-   * Runs `work` with the trigger's connection, under the trigger's deadline.
+   * Runs `work` with the trigger's connection, under the trigger's deadline. Of many at once some wait for their
+   * turn, and their time runs from then on.
    *
-   * @param own the caller's own signal, which then is the only deadline
+   * @param own the caller's own signal, which then is the only deadline; it waits for no turn
    * @throws Fault of the source; where it is being left alone, the one that was the reason, at once
    */
   async use<T>(bound: BoundRead, work: Work<T>, own?: AbortSignal): Promise<T> {
     const connection = this.#connectionOf(bound);
-    const probes = this.#takeTurn(connection);
+    if (own !== undefined) return await this.#ask(connection, work, { bound, signal: own });
+    if (this.#isLeftAlone(connection)) throw connection.fault;
+    await this.#turn(connection);
     try {
-      if (own !== undefined) return await this.#run(connection, work, { bound, signal: own });
       using limit = deadline(this.#options.stop, bound.timeoutMs ?? defaultTimeoutMs);
-      return await this.#run(connection, work, { bound, signal: limit.signal });
+      return await this.#ask(connection, work, { bound, signal: limit.signal });
     } finally {
-      if (probes) connection.probing = false;
+      this.#passTurn(connection);
     }
   }
 
@@ -149,10 +165,32 @@ export class Sources implements AsyncDisposable {
       answers: 0,
       fault: undefined,
       notBefore: 0,
+      underWay: 0,
+      line: [],
       probing: false,
     };
     this.#connections.set(key, connection);
     return connection;
+  }
+
+  async #turn(connection: Connection): Promise<void> {
+    if (connection.underWay < mostAtOnce) connection.underWay += 1;
+    else await new Promise<void>(resolve => connection.line.push(resolve));
+  }
+
+  #passTurn(connection: Connection): void {
+    const next = connection.line.shift();
+    if (next === undefined) connection.underWay -= 1;
+    else next();
+  }
+
+  async #ask<T>(connection: Connection, work: Work<T>, means: Means): Promise<T> {
+    const probes = this.#mayProbe(connection);
+    try {
+      return await this.#run(connection, work, means);
+    } finally {
+      if (probes) connection.probing = false;
+    }
   }
 
   /**
@@ -160,7 +198,7 @@ export class Sources implements AsyncDisposable {
    *
    * @returns whether the caller is that one
    */
-  #takeTurn(connection: Connection): boolean {
+  #mayProbe(connection: Connection): boolean {
     if (connection.fault === undefined) return false;
     if (connection.probing || this.#isLeftAlone(connection)) throw connection.fault;
     connection.probing = true;
@@ -171,11 +209,7 @@ export class Sources implements AsyncDisposable {
     return fault !== undefined && this.#options.clock.elapsed() < notBefore;
   }
 
-  async #run<T>(
-    connection: Connection,
-    work: Work<T>,
-    { bound, signal }: { bound: BoundRead; signal: AbortSignal },
-  ): Promise<T> {
+  async #run<T>(connection: Connection, work: Work<T>, { bound, signal }: Means): Promise<T> {
     if (signal.aborted) throw explain(signal.reason, signal);
     const { clock, cluster } = this.#options;
     const { fault, answers } = connection;
