@@ -111,6 +111,8 @@ function tell(record: DecisionRecord & Serialised, now: number): string {
   const lines = [`${when}${again}`, `  ${record.decision.why}`];
   if (record.failed !== undefined) lines.push(`  not done: ${record.failed.message} (${record.failed.code})`);
   for (const { name, type, value, target, active, fault, at: readAt } of record.triggers) {
+    // What the pods use is in the arithmetic below.
+    if (type === 'cpu' || type === 'memory') continue;
     const age = readAt === undefined ? '' : `, read ${formatDuration(Math.max(0, at - readAt))} before`;
     const said = fault === undefined ? `${value ?? 'not read'}` : `unknown: ${fault.message} (${fault.code})`;
     lines.push(

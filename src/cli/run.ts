@@ -147,7 +147,7 @@ async function runUntilInterrupted(manifests: Manifests, setting: Setting): Prom
     for (const workload of workloads) engine.set(workload);
     console.say(
       clock.now(),
-      `${workloads.length} workloads run; \`eventide explain NAME\` says why they are as they are`,
+      `${workloads.map(({ name }) => name).join(', ')}: \`eventide explain NAME\` says why it is as it is`,
     );
     await interrupted;
     console.say(clock.now(), 'stopping what was started');

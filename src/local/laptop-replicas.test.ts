@@ -119,14 +119,15 @@ describe('replicas on a laptop', () => {
       test.laptop.readResource(test.scaledObject, { resource, container: undefined }, signal);
 
     const [first] = await read('cpu');
-    const [memory] = await read('memory');
-    const used = await eventually(async () => (await read('cpu'))[0]?.used);
+    // A process that has only just begun uses next to nothing.
+    const memory = await eventually(async () =>
+      (await read('memory')).find(({ used = 0 }) => used > 100_000),
+    );
+    const busyUse = await eventually(async () => (await read('cpu')).find(({ used = 0 }) => used > 0.05));
 
     expect(first).toMatchObject({ pod: 'web-0', used: undefined, requested: 0.5, ready: true });
     expect(memory?.requested).toBe(64 * 2 ** 20);
-    expect(memory?.used).toBeGreaterThan(100_000);
-    expect(used).toBeGreaterThan(0.05);
-    expect(used).toBeLessThan(1.5);
+    expect(busyUse?.used).toBeLessThan(1.5);
   });
 
   it('makes the environment and the arguments as a cluster does', async () => {

@@ -14,12 +14,13 @@ import { commandOf, findByCommand, signalGroup } from './process-table.ts';
  * - Output goes to files: a pipe would break with us, and take the process along.
  * - The last line ends whatever the process left behind in its group, as the end of a container does, and is
  *   reached only when the exit code is on disk. Where it cannot be written, we are told as the parent.
+ * - What the shell itself has to say of a child that was killed goes nowhere: it is no output of the workload.
  * - Nothing in it forks but the process itself.
  */
 const script = `set -C; trap _eventide_stop=1 TERM INT HUP
-exec 3>"$1" >>"$1.out" 2>>"$1.err"
+exec 3>"$1" >>"$1.out" 4>>"$1.err" 2>/dev/null
 echo $$ >&3; shift
-if [ "$_eventide_stop" ]; then _eventide_code=143; else "$@" 3>&-; _eventide_code=$?; fi
+if [ "$_eventide_stop" ]; then _eventide_code=143; else "$@" 2>&4 3>&- 4>&-; _eventide_code=$?; fi
 echo $_eventide_code 2>/dev/null >&3 || exit $_eventide_code
 kill -9 0`;
 
