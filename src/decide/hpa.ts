@@ -194,13 +194,12 @@ export function propose(seen: Omit<HpaSeen, 'history'>, { rules, settings, now }
     initialReadinessDelayMs: settings.initialReadinessDelayMs,
     now,
   };
-  const metrics: MetricProposal[] = [];
+  const metrics = seen.metrics.map(metric =>
+    metric.kind === 'external' ? proposeExternal(metric, context) : proposeResource(metric, context),
+  );
   let best: MetricProposal | undefined;
   let firstFailed: MetricProposal | undefined;
-  for (const metric of seen.metrics) {
-    const proposal =
-      metric.kind === 'external' ? proposeExternal(metric, context) : proposeResource(metric, context);
-    metrics.push(proposal);
+  for (const proposal of metrics) {
     if (proposal.replicas === undefined) {
       firstFailed ??= proposal;
     } else if (best?.replicas === undefined || proposal.replicas > best.replicas) best = proposal;
