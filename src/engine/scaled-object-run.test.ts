@@ -455,6 +455,25 @@ describe('cpu and memory', () => {
   });
 });
 
+describe('a trigger that cannot be built', () => {
+  it.each([
+    ['TYPE_UNKNOWN', 'there is no trigger type "nonsense"', trigger({}, { type: 'nonsense' })],
+    ['PARAM_INVALID', 'trigger 0 (test)', trigger({ target: 'many' })],
+    ['AUTH_MISSING', 'Secret "no"', trigger({}, { secrets: { key: { name: 'no', key: 'key' } } })],
+  ])('says %s, and holds', async (code, sentence, broken) => {
+    const run = running({ triggers: [broken] }, 4);
+
+    await run.begin();
+    await run.poll(100);
+
+    expect(run.replicas).toBe(4);
+    expect(run.report?.triggers[0]?.fault?.code).toBe(code);
+    expect(run.report?.triggers[0]?.fault?.message).toContain(sentence);
+    expect(run.report?.ready.status).toBe('False');
+    expect(run.world.reports).toHaveLength(1);
+  });
+});
+
 describe('credentials', () => {
   const withAuth = () => {
     const authenticationRef = { name: 'auth', kind: 'TriggerAuthentication' } as const;
@@ -476,6 +495,27 @@ describe('credentials', () => {
 
     expect(run.source.asked.map(({ key }) => key)).toEqual(['old', 'new', 'new']);
     expect(run.source.closed).toBe(1);
+  });
+
+  it('that were edited do not end a reading under way', async () => {
+    const { run, auths } = withAuth();
+    Object.assign(run.objects, { auths, secrets: { 'shop/db': { key: 'old' } } });
+    let answer = (_value: number) => {};
+    run.source.answer = () =>
+      new Promise(resolve => {
+        answer = resolve;
+      });
+    await run.begin();
+
+    run.objects.secrets = { 'shop/db': { key: 'new' } };
+    run.bed.engine.referenceChanged('Secret', 'shop', 'db');
+    await run.clock.advance(1000);
+    const closed = run.source.closed;
+    answer(23);
+    await run.clock.advance(1);
+
+    expect(closed).toBe(0);
+    expect(run.replicas).toBe(5);
   });
 
   it('are looked up anew after the source refused them, though nobody said that they changed', async () => {
