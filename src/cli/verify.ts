@@ -1,6 +1,5 @@
 import type { References } from '../auth/references.ts';
 import { faultOf } from '../base/errors.ts';
-import { silentLog } from '../base/log.ts';
 import { compileFormula } from '../decide/formula.ts';
 import { bind, type TriggerBinding } from '../engine/binding.ts';
 import { loadScaler, scalerTypes } from '../scalers/index.gen.ts';
@@ -60,7 +59,6 @@ export async function verify(
       const binding = await bind(loaded.workload, trigger, {
         references,
         loadScaler,
-        log: silentLog,
         signal,
       });
       const said = judge(loaded, trigger, binding);

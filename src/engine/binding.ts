@@ -2,7 +2,6 @@ import { Lookup, type UsedObject } from '../auth/lookup.ts';
 import type { References } from '../auth/references.ts';
 import { resolveAuth } from '../auth/resolve.ts';
 import { Fault, faultOf } from '../base/errors.ts';
-import type { Log } from '../base/log.ts';
 import { type BoundTrigger, bindTrigger } from '../scaler/bind.ts';
 import type { AnyScaler } from '../scaler/define.ts';
 import { formatProblem, type Problem } from '../spec/problem.ts';
@@ -13,7 +12,6 @@ export interface BindingOptions {
   references: References;
   /** The scaler of a type; undefined for a type nobody knows. */
   loadScaler(type: string): Promise<AnyScaler | undefined>;
-  log: Log;
   signal: AbortSignal;
   /** The folder below which credentials may be read from files; none unless given. */
   fileRoot?: string;

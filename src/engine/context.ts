@@ -1,7 +1,6 @@
-import type { References } from '../auth/references.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
-import type { AnyScaler } from '../scaler/define.ts';
+import type { BindingOptions } from './binding.ts';
 import type { World } from './ports.ts';
 import type { Readings } from './readings.ts';
 import type { Sources } from './sources.ts';
@@ -9,9 +8,7 @@ import type { Sources } from './sources.ts';
 /** What everything that runs in the engine shares. */
 export interface EngineContext {
   world: World;
-  references: References;
-  loadScaler(type: string): Promise<AnyScaler | undefined>;
-  fileRoot: string | undefined;
+  binding: BindingOptions;
   sources: Sources;
   readings: Readings;
   clock: Clock;

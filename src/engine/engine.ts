@@ -115,9 +115,12 @@ export function createEngine(options: EngineOptions): Engine {
   });
   const context: EngineContext = {
     world,
-    references,
-    loadScaler,
-    fileRoot: options.fileRoot,
+    binding: {
+      references,
+      loadScaler,
+      signal: stop.signal,
+      ...(options.fileRoot === undefined ? {} : { fileRoot: options.fileRoot }),
+    },
     sources,
     readings: new Readings(sources, clock),
     clock,

@@ -497,6 +497,24 @@ describe('credentials', () => {
     expect(run.source.closed).toBe(1);
   });
 
+  it('that are edited while they are looked up are looked up again', async () => {
+    const { run, auths } = withAuth();
+    let looks = 0;
+    Object.assign(run.objects, { auths });
+    Object.defineProperty(run.objects, 'secrets', {
+      get() {
+        looks += 1;
+        if (looks === 1) run.bed.engine.referenceChanged('Secret', 'shop', 'db');
+        return { 'shop/db': { key: looks === 1 ? 'old' : 'new' } };
+      },
+    });
+    await run.begin();
+
+    await run.poll(2);
+
+    expect(run.source.asked.map(({ key }) => key)).toEqual(['old', 'new', 'new']);
+  });
+
   it('that were edited do not end a reading under way', async () => {
     const { run, auths } = withAuth();
     Object.assign(run.objects, { auths, secrets: { 'shop/db': { key: 'old' } } });

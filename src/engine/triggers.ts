@@ -1,3 +1,4 @@
+import type { UsedObject } from '../auth/lookup.ts';
 import { sleep } from '../base/clock.ts';
 import { type Fault, type FaultCode, faultOf } from '../base/errors.ts';
 import { backoffMs } from '../base/retry.ts';
@@ -5,7 +6,7 @@ import type { Reading } from '../decide/reading.ts';
 import type { BoundRead, BoundTrigger } from '../scaler/bind.ts';
 import type { ReadContext } from '../scaler/context.ts';
 import type { Trigger, Workload } from '../spec/workload.ts';
-import { type BindingOptions, bind, type TriggerBinding } from './binding.ts';
+import { bind } from './binding.ts';
 import type { EngineContext } from './context.ts';
 
 /** One trigger and what it said last. */
@@ -20,7 +21,8 @@ export interface TriggerState {
 }
 
 interface Held extends TriggerState {
-  binding: TriggerBinding | undefined;
+  /** What its credentials came from; undefined before the first binding. */
+  used: readonly UsedObject[] | undefined;
   /** Credentials may have changed, or were refused: bind anew before the next reading. */
   stale: boolean;
   /** The source told the reading by itself, and no decision has used it yet. */
@@ -36,7 +38,6 @@ const watchBackoff = { firstMs: 2000, maxMs: 60_000 };
 export class Triggers {
   readonly #workload: Workload;
   readonly #context: EngineContext;
-  readonly #binding: BindingOptions;
   readonly #held: Held[];
   readonly #onPush: () => void;
   #disposed = false;
@@ -46,20 +47,12 @@ export class Triggers {
     this.#workload = workload;
     this.#context = context;
     this.#onPush = onPush;
-    const { references, loadScaler, log, stop, fileRoot } = context;
-    this.#binding = {
-      references,
-      loadScaler,
-      log,
-      signal: stop,
-      ...(fileRoot === undefined ? {} : { fileRoot }),
-    };
     this.#held = workload.triggers.map(trigger => ({
       trigger,
       bound: undefined,
       fault: undefined,
       reading: undefined,
-      binding: undefined,
+      used: undefined,
       stale: true,
       told: false,
       watch: undefined,
@@ -90,9 +83,9 @@ export class Triggers {
   changed(kind: string, namespace: string, name: string): boolean {
     // While the first binding is under way nobody can tell what it has read already.
     const affected = this.#held.filter(
-      ({ binding, stale }) =>
-        (binding === undefined && !stale) ||
-        binding?.used.some(used => used.kind === kind && used.namespace === namespace && used.name === name),
+      ({ used, stale }) =>
+        (used === undefined && !stale) ||
+        used?.some(each => each.kind === kind && each.namespace === namespace && each.name === name),
     );
     for (const held of affected) held.stale = true;
     return affected.some(({ fault, reading }) => fault !== undefined || reading?.ok === false);
@@ -107,7 +100,7 @@ export class Triggers {
   async #bind(held: Held): Promise<void> {
     // What changes from here on may not be seen any more, and is to be looked up again.
     held.stale = false;
-    const binding = await bind(this.#workload, held.trigger, this.#binding);
+    const binding = await bind(this.#workload, held.trigger, this.#context.binding);
     if (this.#disposed) return;
     const before = held.bound;
     // Old credentials are used on while new ones cannot be had; those that were taken away are not.
@@ -115,7 +108,7 @@ export class Triggers {
       held.stale = true;
       return;
     }
-    held.binding = binding;
+    held.used = binding.used;
     if (!binding.ok) {
       this.#letGo(held);
       held.fault = binding.fault;
