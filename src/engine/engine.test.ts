@@ -218,6 +218,39 @@ describe('a workload', () => {
     expect(bed.world.scaled.map(({ to }) => to)).toEqual([10, 4]);
   });
 
+  it.each<[string, (bed: EngineBed, last: ScaledObject) => void]>([
+    [
+      'changed twice',
+      ({ engine }, last) => {
+        engine.set(scaledObject({ generation: 2, maxReplicaCount: 7 }));
+        engine.set(last);
+      },
+    ],
+    [
+      'removed and set again',
+      ({ engine }, last) => {
+        engine.remove(last.key);
+        engine.set(last);
+      },
+    ],
+  ])('that is %s waits for what its first version is applying', async (_how, change) => {
+    const bed = engineBed();
+    const applying = gate();
+    bed.world.held.set('setReplicas', applying.opened);
+    bed.source.value = 50;
+    set(bed, [scaledObject()]);
+    await bed.clock.advance(1);
+
+    change(bed, scaledObject({ generation: 3, maxReplicaCount: 4 }));
+    await bed.clock.advance(40_000);
+    const before = bed.source.asked.length;
+    applying.open();
+    await bed.clock.advance(40_000);
+
+    expect(before).toBe(1);
+    expect(bed.world.scaled.map(({ to }) => to)).toEqual([10, 4]);
+  });
+
   it('that is made anew under the same name knows nothing of the old one', async () => {
     const bed = engineBed();
     set(bed, [scaledObject()]);

@@ -70,8 +70,8 @@ export interface Engine extends AsyncDisposable {
 
 interface Held {
   run: WorkloadRun;
-  /** Ends with the version before this one, which may still be applying something. */
-  ready: Promise<unknown>;
+  /** Ends with what had this key before, which may still be applying something; undefined where nothing had. */
+  ready: Promise<unknown> | undefined;
   /** The tick under way. */
   work: Promise<void> | undefined;
   /** Something happened meanwhile that the tick under way may not have seen. */
@@ -132,6 +132,8 @@ export function createEngine(options: EngineOptions): Engine {
   const held = new Map<string, Held>();
   const heap = new DueHeap<WorkloadRun>();
   const underWay = new Set<Promise<void>>();
+  /** By key, the last version that was let go and has not ended yet. */
+  const leaving = new Map<string, Promise<void>>();
   let timer: Disposable | undefined;
   let timerDue = Number.POSITIVE_INFINITY;
   let laneFree = 0;
@@ -191,30 +193,34 @@ export function createEngine(options: EngineOptions): Engine {
     else plan(one.run, clock.elapsed());
   }
 
-  function letGo(one: Held): Promise<unknown> {
+  function letGo(one: Held): void {
     one.removed = true;
     heap.delete(one.run);
-    const closing = Promise.all([one.work, one.run.close()])
+    const { key } = one.run.workload;
+    const closing = Promise.all([one.ready, one.work, one.run.close()])
       .catch(thrown => {
-        log.error('closing failed', { workload: one.run.workload.key, fault: faultOf(thrown) });
+        log.error('closing failed', { workload: key, fault: faultOf(thrown) });
       })
-      .then(() => void underWay.delete(closing));
+      .then(() => {
+        underWay.delete(closing);
+        if (leaving.get(key) === closing) leaving.delete(key);
+      });
     underWay.add(closing);
-    return closing;
+    leaving.set(key, closing);
   }
 
   function take(workload: Workload): void {
     const { key } = workload;
     const before = held.get(key);
     if (before !== undefined && isDeepStrictEqual(before.run.workload, workload)) return;
-    const ready = before === undefined ? Promise.resolve() : letGo(before);
+    if (before !== undefined) letGo(before);
     // The same name with another uid is another object: nothing that is known of the old one holds for it.
     const known = before?.run.workload.uid === workload.uid ? before.run.memory : undefined;
     const memory = known ?? newMemory(recordsPerWorkload);
     const run = runOf(workload, memory);
     const one: Held = {
       run,
-      ready,
+      ready: leaving.get(key),
       work: undefined,
       again: false,
       removed: false,
@@ -249,7 +255,7 @@ export function createEngine(options: EngineOptions): Engine {
 
   async function close(): Promise<void> {
     timer?.[Symbol.dispose]();
-    for (const one of held.values()) void letGo(one);
+    for (const one of held.values()) letGo(one);
     stop.abort(new Fault('CANCELLED', 'the engine was stopped'));
     const quiet = Promise.all(underWay).then(() => sources[Symbol.asyncDispose]());
     await new Promise<void>(resolve => {
@@ -269,7 +275,7 @@ export function createEngine(options: EngineOptions): Engine {
       const one = held.get(key);
       if (one === undefined || stopped !== undefined) return;
       held.delete(key);
-      void letGo(one);
+      letGo(one);
     },
     wake,
     referenceChanged(kind, namespace, name) {
