@@ -1,6 +1,19 @@
-import type { Report, TriggerReport } from './ports.ts';
+import type { Workload } from '../spec/workload.ts';
+import type { Memory } from './memory.ts';
+import type { Report, TriggerReport, World } from './ports.ts';
 import type { TriggerRecord } from './records.ts';
 import type { TriggerState } from './triggers.ts';
+
+/** Sends a report where it says anything that the last one did not; nothing else in the engine does. */
+export function sendNews(
+  workload: Workload,
+  next: Report,
+  { world, memory }: { world: World; memory: Memory },
+): void {
+  if (sameReport(memory.report, next)) return;
+  memory.report = next;
+  world.report(workload, next);
+}
 
 /** Whether two reports say the same, their time aside. */
 export function sameReport(a: Report | undefined, b: Report): boolean {

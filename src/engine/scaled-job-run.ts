@@ -13,7 +13,7 @@ import { JobList } from './job-list.ts';
 import type { Memory } from './memory.ts';
 import type { Condition, Report } from './ports.ts';
 import type { Decided } from './records.ts';
-import { recordTrigger, reportTrigger, sameReport } from './report.ts';
+import { recordTrigger, reportTrigger, sendNews } from './report.ts';
 import { type TriggerState, Triggers } from './triggers.ts';
 import type { WorkloadRun } from './workload-run.ts';
 
@@ -218,9 +218,7 @@ export function runScaledJob(
       jobs: jobs.counts(),
       triggers: states,
     };
-    if (sameReport(memory.report, next)) return;
-    memory.report = next;
-    world.report(workload, next);
+    sendNews(workload, next, { world, memory });
   }
 
   return {

@@ -25,7 +25,7 @@ import { applyReplicas } from './apply.ts';
 import type { EngineContext } from './context.ts';
 import { followClock, type Memory } from './memory.ts';
 import type { Condition, Report, TargetState } from './ports.ts';
-import { recordTrigger, reportTrigger, sameReport } from './report.ts';
+import { recordTrigger, reportTrigger, sendNews } from './report.ts';
 import { type TriggerState, Triggers } from './triggers.ts';
 import type { WorkloadRun } from './workload-run.ts';
 
@@ -227,9 +227,7 @@ export function runScaledObject(
       ...(desired === undefined ? {} : { desired }),
       triggers: triggers.states.map(reportTrigger),
     };
-    if (sameReport(memory.report, next)) return;
-    memory.report = next;
-    world.report(workload, next);
+    sendNews(workload, next, { world, memory });
   }
 
   return {

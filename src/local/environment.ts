@@ -47,7 +47,7 @@ export function containerEnvironment(
     const given = fields['value'];
     const from = recordAt(fields, 'valueFrom');
     if (given !== undefined && given !== null && given !== '') {
-      variables.set(name, expand(String(given), variables));
+      variables.set(name, expand(typeof given === 'object' ? '' : String(given), variables));
     } else if (Object.keys(from).length === 0) {
       variables.set(name, '');
     } else {

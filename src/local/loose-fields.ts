@@ -32,14 +32,14 @@ export function numberAt(value: unknown, ...path: FieldPath): number | undefined
 export function textsAt(value: unknown, ...path: FieldPath): string[] {
   const found = descend(value, path);
   const list: readonly unknown[] = Array.isArray(found) ? found : [];
-  return list.map(String);
+  return list.flatMap(item => (typeof item === 'object' ? [] : [String(item)]));
 }
 
 /** The texts of the map at a path. */
 export function textMapAt(value: unknown, ...path: FieldPath): Record<string, string> {
   return Object.fromEntries(
     Object.entries(recordAt(value, ...path)).flatMap(([key, text]) =>
-      text === null || text === undefined ? [] : [[key, String(text)]],
+      typeof text === 'object' || text === undefined ? [] : [[key, String(text)]],
     ),
   );
 }

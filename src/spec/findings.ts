@@ -43,8 +43,9 @@ export class Findings {
 
   /** Says what should be here, what is, and how to turn one into the other where that is simple. */
   wrongType(wanted: string, value: unknown): undefined {
-    const spelled = shortened(this.spelling() ?? String(value));
     const simple = typeof value === 'number' || typeof value === 'boolean';
+    // Not every object can be made a text: a manifest may call a field toString.
+    const spelled = simple ? shortened(this.spelling() ?? String(value)) : '';
     if (wanted === 'a text' && simple) {
       return this.problem(`must be a text, is ${nameOfType(value)}`, `write "${spelled}" with quotes`);
     }

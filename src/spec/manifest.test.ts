@@ -460,6 +460,20 @@ it('leaves kinds that are not ours alone', () => {
   expect(parsed).toEqual([undefined]);
 });
 
+it('complains of a field that cannot be made a text like of any other', () => {
+  const triggers = [{ type: { toString: 1 }, metadata: {} }];
+  const spec = { scaleTargetRef: { name: 'web' }, triggers };
+  const metadata = { name: 'web' };
+
+  const parsed = parseManifest(
+    documentOf({ apiVersion: 'keda.sh/v1alpha1', kind: 'ScaledObject', metadata, spec }),
+  );
+
+  expect(parsed?.ok === false && parsed.problems.map(({ problem }) => problem)).toEqual([
+    'must be a text, is an object',
+  ]);
+});
+
 it('never throws, whatever stands in the fields', () => {
   const anything = fc.jsonValue({ maxDepth: 3 });
   const fields = [

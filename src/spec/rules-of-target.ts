@@ -47,7 +47,8 @@ const wantsTransfer = (workload: ScaledObject) =>
   workload.annotations[annotations.transferHpaOwnership] === 'true';
 
 function quantityAbove0(quantities: Readonly<Record<string, unknown>>, resource: string): boolean {
-  return (parseQuantity(String(quantities[resource] ?? '')) ?? 0) > 0;
+  const given = quantities[resource];
+  return (typeof given === 'string' || typeof given === 'number') && (parseQuantity(String(given)) ?? 0) > 0;
 }
 
 function* missingRequests(workload: ScaledObject, around: Surroundings): Generator<Breach> {

@@ -1,3 +1,4 @@
+import type { ObjectMeta } from './object-meta.ts';
 import type { Problem } from './problem.ts';
 
 /** A reference to one key of a Secret in the workload's namespace. */
@@ -22,17 +23,9 @@ export interface Trigger {
   authenticationRef?: { name: string; kind: 'TriggerAuthentication' | 'ClusterTriggerAuthentication' };
 }
 
-interface WorkloadBase {
+interface WorkloadBase extends ObjectMeta {
   /** `ScaledObject/namespace/name` or `ScaledJob/namespace/name`: what everything about it is filed under. */
   key: string;
-  namespace: string;
-  name: string;
-  uid: string;
-  generation: number;
-  /** Epoch milliseconds. */
-  createdAt: number;
-  labels: Readonly<Record<string, string>>;
-  annotations: Readonly<Record<string, string>>;
   pollingIntervalMs: number;
   /** Undefined where the manifest leaves it out: the defaults differ by use, see keda.sh. */
   minReplicaCount?: number;
