@@ -145,9 +145,9 @@ export function liveConsole({ terminal, now, samples = 32, sampleMs = 1000 }: Li
   terminal.write('\u001b[?25l');
 
   function block(): string[] {
-    const width = terminal.columns ?? 80;
+    const width = terminal.columns || 80;
     const all = [...rows.values()].flatMap(row => rowLines(row, width, samples));
-    const room = Math.max(2, (terminal.rows ?? 24) - 2);
+    const room = Math.max(2, (terminal.rows || 24) - 2);
     const shown =
       all.length > room ? [...all.slice(0, room - 1), dim(`… ${rows.size} workloads in all`)] : all;
     return [
@@ -169,7 +169,7 @@ export function liveConsole({ terminal, now, samples = 32, sampleMs = 1000 }: Li
   }
 
   const scroll = (line: string) => {
-    waiting += `${clip(line, terminal.columns ?? 80)}\n`;
+    waiting += `${clip(line, terminal.columns || 80)}\n`;
   };
   return {
     report(workload, report) {
