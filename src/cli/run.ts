@@ -119,7 +119,7 @@ async function runUntilInterrupted(manifests: Manifests, setting: Setting): Prom
   const clock = systemClock;
   const log = consoleLog(console, clock);
   const http = hostHttp();
-  // A worker starts on what was there before; what it was made from is as old as this run.
+  // A file does not say when its objects were created; periods that count from then count from now.
   const workloads = manifests.workloads.map(({ workload }) => ({ ...workload, createdAt: clock.now() }));
   const laptop = await createLaptop({
     documents: manifests.documents,

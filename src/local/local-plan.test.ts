@@ -81,6 +81,11 @@ describe('what is left out on a laptop', () => {
     ],
     ['probes', webManifest('x', { container: 'readinessProbe: {}' }), 'readinessProbe is not asked'],
     ['hooks', webManifest('x', { container: 'lifecycle: { preStop: {} }' }), 'preStop is not run here'],
+    [
+      'an autoscaler that only a cluster has',
+      webManifest('x').replace('scaleTargetRef:', 'eventide: { autoscaler: hpa }, scaleTargetRef:'),
+      'there is no HorizontalPodAutoscaler here; its algorithm is computed by eventide itself',
+    ],
     ['parallelism', taskManifest('x', { job: 'parallelism: 3' }), 'parallelism is taken for 1'],
     ['a missing restartPolicy', taskManifest('x', { restartPolicy: 'Always' }), 'Never is taken'],
     [

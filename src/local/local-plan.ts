@@ -66,6 +66,8 @@ export function planLaptop(
   const targets = new Set(plan.targets.map(({ key }) => key));
   for (const workload of workloads) {
     const document = documents.find(each => documentKey(each) === workload.key);
+    if (workload.kind === 'ScaledObject' && workload.autoscaler === 'hpa')
+      plan.notices.push(noAutoscaler(document));
     if (workload.kind === 'ScaledJob') plan.jobs.push(planJobs(workload, document, { images, plan }));
     else if (!targets.has(targetKey(workload))) plan.problems.push(missingTarget(workload, document));
   }
@@ -81,6 +83,11 @@ const documentKey = ({ kind, namespace, name }: ManifestDocument) => `${kind}/${
 
 function isTarget({ apiVersion, kind }: ManifestDocument): boolean {
   return apiVersion.startsWith('apps/') && (kind === 'Deployment' || kind === 'StatefulSet');
+}
+
+function noAutoscaler(document: ManifestDocument | undefined): Problem {
+  const problem = 'there is no HorizontalPodAutoscaler here; its algorithm is computed by eventide itself';
+  return { problem, ...(document && { place: document.place(['spec', 'eventide', 'autoscaler']) }) };
 }
 
 function missingTarget({ target, name }: ScaledObject, document: ManifestDocument | undefined): Problem {
