@@ -28,7 +28,7 @@ export async function check(
   for (const problem of problems) say('problem', problem, json);
   for (const notice of notices) say('notice', notice, json);
   const failed = live ? await readAll(verified.triggers, json) : 0;
-  if (!json) process.stdout.write(`${summary(manifests, problems.length, notices.length)}\n`);
+  if (!json) process.stdout.write(`${summary(manifests, problems.length + failed, notices.length)}\n`);
   return problems.length + failed > 0 ? 1 : 0;
 }
 

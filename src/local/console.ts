@@ -53,7 +53,9 @@ export function plainConsole(write: (text: string) => unknown): Console {
       const sentence = describeReport(workload, report);
       // Jobs come and go by the second; what ended is news, what began shows in its output.
       const news =
-        report.jobs === undefined ? sentence : `${report.why} ${report.jobs.succeeded} ${report.jobs.failed}`;
+        report.jobs === undefined
+          ? sentence
+          : [report.why, report.jobs.succeeded, report.jobs.failed, ...faultsOf(report)].join(' ');
       if (last.get(workload.key) === news) return;
       last.set(workload.key, news);
       write(`${clockTime(report.at)} ${workload.name}: ${sentence}\n`);
@@ -65,12 +67,16 @@ export function plainConsole(write: (text: string) => unknown): Console {
   };
 }
 
+const faultsOf = ({ triggers }: Pick<Report, 'triggers'>) =>
+  triggers.flatMap(({ name, fault }) =>
+    fault === undefined ? [] : [`${name}: ${fault.message} (${fault.code})`],
+  );
+
 function describeReport(workload: Workload, { why, replicas, desired, jobs, triggers }: Report): string {
   const parts = [why];
   if (jobs !== undefined) parts.push(describeJobs(jobs));
   else if (replicas !== undefined) parts.push(describeReplicas(replicas, desired));
-  for (const { name, fault } of triggers)
-    if (fault !== undefined) parts.push(`${name}: ${fault.message} (${fault.code})`);
+  parts.push(...faultsOf({ triggers }));
   if (workload.kind === 'ScaledObject' && triggers.length > 0)
     parts.push(`backlog ${backlogOf(triggers) ?? 'unknown'}`);
   return parts.filter(part => part !== '').join(' · ');
