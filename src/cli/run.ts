@@ -17,6 +17,7 @@ import { consoleLog } from './console-log.ts';
 import { type ApiAddress, apiFile } from './explain.ts';
 import { hostEnvironment, hostHttp, hostTokens } from './host.ts';
 import { loadManifests, type Manifests } from './manifests.ts';
+import { liveReferences } from './reload.ts';
 import { keepHeapSmall } from './small-heap.ts';
 import { inOrder, verify } from './verify.ts';
 
@@ -43,7 +44,7 @@ export async function run(names: readonly string[], options: RunOptions): Promis
   await mkdir(stateFolder, { recursive: true });
   const console = chooseConsole(options);
   try {
-    await runUntilInterrupted(manifests, {
+    await runUntilInterrupted(names, manifests, {
       console,
       images,
       notices,
@@ -114,7 +115,11 @@ interface Setting {
   keep: boolean;
 }
 
-async function runUntilInterrupted(manifests: Manifests, setting: Setting): Promise<void> {
+async function runUntilInterrupted(
+  names: readonly string[],
+  manifests: Manifests,
+  setting: Setting,
+): Promise<void> {
   const { console, images, notices, stateFolder, keep } = setting;
   const clock = systemClock;
   const log = consoleLog(console, clock);
@@ -136,7 +141,15 @@ async function runUntilInterrupted(manifests: Manifests, setting: Setting): Prom
     onTarget: key => engine.wake(key),
   });
   await using tokens = hostTokens(clock, http);
-  const engine = createEngine({ world: laptop, references: laptop, loadScaler, tokens, clock, log, http });
+  using live = liveReferences(names, manifests.documents, (kind, namespace, name) => {
+    console.say(
+      clock.now(),
+      `${kind} "${name}" was edited: triggers use it from now on, processes when they start anew`,
+    );
+    engine.referenceChanged(kind, namespace, name);
+  });
+  const { references } = live;
+  const engine = createEngine({ world: laptop, references, loadScaler, tokens, clock, log, http });
   try {
     const interrupted = interruption(console, laptop);
     const token = new Secret(randomBytes(24).toString('base64url'));

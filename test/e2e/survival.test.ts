@@ -114,6 +114,27 @@ describe('eventide run', () => {
     expect(peekedMessageItems.map(message => message.messageText)).toEqual(['task-2']);
   }, 120_000);
 
+  it('uses a Secret that was edited on the next reading, without a restart', async () => {
+    const right = azurite.connectionString;
+    const wrong = right.replace(/AccountKey=[^;]+/, 'AccountKey=d3Jvbmc=');
+    await using tasks = await taskFolder({
+      connectionString: right,
+      queueName: 'rotated',
+      work: 'true',
+      maxReplicaCount: 1,
+    });
+    await tasks.send(1);
+    const manifest = await readFile(tasks.manifest, 'utf8');
+    await writeFile(tasks.manifest, manifest.replace(right, wrong));
+    await using eventide = startEventide(installed, [tasks.manifest], tasks.folder);
+    await eventide.until(said => said.triggers?.[0]?.fault?.code === 'SOURCE_REFUSED');
+
+    await writeFile(tasks.manifest, manifest);
+    await eventually(() => isEmpty(tasks.queue), 30_000);
+
+    expect(await tasks.done()).toEqual(['task-1']);
+  }, 60_000);
+
   it('stops everything it started on Ctrl-C, also what ignores SIGTERM, and nothing else', async () => {
     await using tasks = await taskFolder({
       connectionString: azurite.connectionString,
