@@ -10,6 +10,7 @@ import { silentLog } from '../src/base/log.ts';
 import { hostTokens } from '../src/cli/host.ts';
 import { createEngine } from '../src/engine/engine.ts';
 import { createLaptop } from '../src/local/laptop.ts';
+import { localReferences } from '../src/local/references.ts';
 import { loadScaler } from '../src/scalers/index.gen.ts';
 import { readManifest } from '../test/laptop.ts';
 import type { Bench } from './bench.ts';
@@ -144,7 +145,7 @@ async function deliver(connection: string, queueName: string): Promise<Delivered
   await using tokens = hostTokens(systemClock, {});
   const engine = createEngine({
     world,
-    references: laptop,
+    references: localReferences(documents),
     loadScaler,
     tokens,
     clock: systemClock,

@@ -1,6 +1,5 @@
 import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { References } from '../auth/references.ts';
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
@@ -15,7 +14,6 @@ import { planLaptop, targetKey } from './local-plan.ts';
 import { Mounts } from './mounts.ts';
 import type { PodHost, PodProcess } from './pod-process.ts';
 import { ProcessUse, type ResourceUse } from './process-use.ts';
-import { localReferences } from './references.ts';
 import { ReplicaSet } from './replica-set.ts';
 import { discardRun } from './shim.ts';
 import { StateFile } from './state-file.ts';
@@ -41,7 +39,7 @@ export interface LaptopOptions {
 }
 
 /** A laptop as the world: pods are processes. Disposing it ends everything it started or took up, and nothing else. */
-export interface Laptop extends World, References, AsyncDisposable {
+export interface Laptop extends World, AsyncDisposable {
   /**
    * Takes up what an earlier process with the same state folder left, and starts the manifests' replicas. To be
    * called once, before anything is asked of the world.
@@ -125,7 +123,6 @@ export async function createLaptop(options: LaptopOptions): Promise<Laptop> {
   }
 
   return {
-    ...localReferences(documents),
     async start() {
       const found = await findRuns(runs);
       const known = knownPods(state, { targets, jobs });
