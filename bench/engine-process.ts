@@ -39,6 +39,7 @@ const world: World = {
     replicas.set(key, to);
     onScale(key);
   },
+  ensureAutoscaler: async () => undefined,
   readResource: async () => [],
   listJobs: async () => [...jobs.values()],
   createJob: async () => {

@@ -210,6 +210,7 @@ export function modelWorld(clock: Clock): ModelWorld {
       deleteJob: (_, name) => around('deleteJob', () => world.remove(name)),
       readTarget: unused,
       setReplicas: unused,
+      ensureAutoscaler: unused,
       readResource: unused,
       report() {},
     }),

@@ -1,6 +1,14 @@
 import type { Clock } from '../src/base/clock.ts';
 import { Fault } from '../src/base/errors.ts';
-import type { Job, JobRequest, PodUse, Report, World } from '../src/engine/ports.ts';
+import type {
+  AutoscalerSpec,
+  AutoscalerState,
+  Job,
+  JobRequest,
+  PodUse,
+  Report,
+  World,
+} from '../src/engine/ports.ts';
 import type { ScaledObject, Workload } from '../src/spec/workload.ts';
 
 /** A world in memory that does what it is told at once and remembers it. Tests may replace what it does. */
@@ -10,6 +18,10 @@ export interface MemoryWorld extends World {
   /** Pods that are ready; all of them unless a test says otherwise. */
   readonly readyReplicas: Map<string, number>;
   pods: PodUse[];
+  /** The HorizontalPodAutoscaler that was last wanted for a ScaledObject, by its key. */
+  readonly autoscalers: Map<string, AutoscalerSpec>;
+  /** What it says of itself. */
+  readonly scalingActive: Map<string, NonNullable<AutoscalerState['scalingActive']>>;
   readonly jobs: Map<string, Job & { request: JobRequest }>;
   readonly deleted: string[];
   /** Every change of replicas, oldest first. */
@@ -43,6 +55,8 @@ export function memoryWorld(clock: Clock): MemoryWorld {
     targets,
     readyReplicas,
     pods: [],
+    autoscalers: new Map(),
+    scalingActive: new Map(),
     jobs,
     deleted: [],
     scaled: [],
@@ -67,6 +81,12 @@ export function memoryWorld(clock: Clock): MemoryWorld {
       await pass('setReplicas');
       targets.set(key, to);
       world.scaled.push({ key, to, at: clock.elapsed() });
+    },
+    async ensureAutoscaler({ key, horizontalPodAutoscalerConfig: { name } }, wanted) {
+      await pass('ensureAutoscaler');
+      if (wanted === undefined) world.autoscalers.delete(key);
+      else world.autoscalers.set(key, wanted);
+      return wanted === undefined ? undefined : { name, scalingActive: world.scalingActive.get(key) };
     },
     async readResource() {
       await pass('readResource');

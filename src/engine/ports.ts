@@ -1,5 +1,5 @@
 import type { Fault } from '../base/errors.ts';
-import type { ScaledJob, ScaledObject, Workload } from '../spec/workload.ts';
+import type { ScaledJob, ScaledObject, ScalingBehavior, Workload } from '../spec/workload.ts';
 
 /**
  * What the engine needs of the world it scales. A cluster implements it with the API server, a laptop with
@@ -10,6 +10,18 @@ export interface World {
   readTarget(workload: ScaledObject, signal: AbortSignal): Promise<TargetState>;
   /** Sets the target's replicas; returns once the world has taken it on, not once they run. */
   setReplicas(workload: ScaledObject, replicas: number, signal: AbortSignal): Promise<void>;
+  /**
+   * Makes the target's HorizontalPodAutoscaler what is wanted, under its right name, whoever made or edited it;
+   * without a wish there is none afterwards. Asks nothing and writes nothing where it is so already.
+   *
+   * @returns how it stands; undefined where there is none, as in a world without any
+   * @throws Fault TARGET_TAKEN where it is not wanted, but somebody else's scales the target
+   */
+  ensureAutoscaler(
+    workload: ScaledObject,
+    wanted: AutoscalerSpec | undefined,
+    signal: AbortSignal,
+  ): Promise<AutoscalerState | undefined>;
   /** Each pod's use of cpu or memory, for resource triggers in direct mode. */
   readResource(workload: ScaledObject, use: ResourceQuery, signal: AbortSignal): Promise<PodUse[]>;
   /** All Jobs of a ScaledJob, finished ones included. */
@@ -24,9 +36,36 @@ export interface World {
 }
 
 export interface TargetState {
+  /** What its spec asks for. */
   replicas: number;
   /** Pods that are Running and Ready. */
   readyReplicas: number;
+}
+
+/** What a HorizontalPodAutoscaler of ours is to be; its name and target are the workload's. */
+export interface AutoscalerSpec {
+  minReplicas: number;
+  maxReplicas: number;
+  behavior: ScalingBehavior | undefined;
+  metrics: readonly AutoscalerMetric[];
+}
+
+export type AutoscalerMetric =
+  | { kind: 'external'; name: string; targetType: 'AverageValue' | 'Value'; target: number }
+  | {
+      kind: 'resource';
+      resource: 'cpu' | 'memory';
+      container: string | undefined;
+      targetType: 'AverageValue' | 'Utilization';
+      /** Cores or bytes per pod for AverageValue, percent for Utilization. */
+      target: number;
+    };
+
+/** How a HorizontalPodAutoscaler stands. */
+export interface AutoscalerState {
+  name: string;
+  /** Its ScalingActive condition; undefined while it has none. */
+  scalingActive: { status: string; reason: string; message: string } | undefined;
 }
 
 export interface ResourceQuery {
@@ -92,10 +131,33 @@ export interface Report {
   ready: Condition;
   active: Condition;
   fallback?: Condition;
+  paused?: Condition;
+  /** Set where there is a HorizontalPodAutoscaler that says how it does. */
+  hpaActive?: Condition;
   replicas?: number;
   desired?: number;
+  /** That the target's replicas are others than before, or should be. */
+  change?: Change;
+  /** Jobs that were created by count, and those that were not. */
+  created?: { count: number; failures: readonly Fault[] };
   jobs?: JobCounts;
+  /** Where the paused target was told to stand. */
+  pausedReplicas?: number;
+  /** When it was last active, epoch milliseconds; only while it is not active. */
+  lastActiveAt?: number;
   triggers: readonly TriggerReport[];
+}
+
+/** A change of the target's replicas. */
+export interface Change {
+  from: number;
+  to: number;
+  /** `activation`: we woke it; `deactivation`: we put it to sleep; `scaling`: we set it; `autoscaler`: the HPA did; `other`: somebody else. */
+  kind: 'activation' | 'deactivation' | 'scaling' | 'autoscaler' | 'other';
+  /** In words, with what it was computed from. */
+  why: string;
+  /** Why it was not done. */
+  failed?: Fault;
 }
 
 export interface JobCounts {
@@ -118,5 +180,7 @@ export interface TriggerReport {
   /** Undefined where it is unknown. */
   value: number | undefined;
   active: boolean;
+  /** How reading it went; only where a fallback is configured. */
+  health?: { numberOfFailures: number; status: 'Happy' | 'Failing' };
   fault?: Fault;
 }

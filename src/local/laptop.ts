@@ -140,6 +140,8 @@ export async function createLaptop(options: LaptopOptions): Promise<Laptop> {
     async setReplicas(workload, replicas) {
       await targetOf(workload).setReplicas(replicas);
     },
+    // The engine is its own autoscaler here.
+    ensureAutoscaler: async () => undefined,
     async readResource(workload, query) {
       const { pods } = targetOf(workload);
       const uses = await use.read();
