@@ -138,6 +138,13 @@ function arithmetic(record: DecisionRecord): string[] {
       const steps = `  proposed ${hpa.proposed ?? 'nothing'}, after stabilisation ${hpa.stabilized ?? 'the same'}, limited by ${hpa.limit}`;
       return [...metrics, steps, size];
     }
+    case 'activation': {
+      const { decision, seen, limits } = record;
+      const to = 'to' in decision ? decision.to : (seen.replicas ?? 'unknown');
+      return [
+        `  replicas ${seen.replicas ?? 'unknown'} → ${to}, at least ${limits.minReplicaCount ?? 0}; above that the HorizontalPodAutoscaler decides`,
+      ];
+    }
     case 'jobs': {
       const { scaleTo, maxScale, running, pending, limit, wanted, rule } = record.decision;
       return [

@@ -49,6 +49,18 @@ export const coolingDown = condition(
   'ScalerCooldown',
   'No trigger is active; the cooldown has not passed yet.',
 );
+/** Something about the ScaledObject or its surroundings is not as it must be. */
+export const checkFailed = (message: string): Condition => ({
+  status: 'False',
+  reason: 'ScaledObjectCheckFailed' satisfies ScaledObjectReason,
+  message,
+});
+export const unpaused = condition('False', 'ScaledObjectUnpaused', 'The ScaledObject is not paused.');
+export const partlyPaused = condition(
+  'True',
+  'ScaledObjectPaused',
+  'The ScaledObject is paused in one direction.',
+);
 export const paused = condition('True', 'ScaledObjectPaused', 'The ScaledObject is paused.');
 export const fallbackActive = condition(
   'True',

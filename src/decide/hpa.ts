@@ -305,6 +305,14 @@ export function tell(from: number, asked: Asked, step: Normalized): string {
   return `${asks}${smoothed}; ${outcome}${limitWords[step.limit]}.`;
 }
 
+/** What the metrics ask for, in words: why an autoscaler that is not ours may have done what it did. */
+export function tellAsked(seen: Omit<HpaSeen, 'history'>, now: number): string {
+  const asked = propose(seen, { rules: undefined, settings: hpaDefaults, now });
+  return asked.proposed === undefined
+    ? asked.why
+    : `${measured(asked.best)}, so it asks for ${asked.proposed}.`;
+}
+
 function measured({ kind, name, targetType, target, value, problem }: MetricProposal): string {
   const what = problem === undefined ? name : `${name} (its fallback: ${problem})`;
   if (targetType === 'Utilization') return `${what} is at ${value} % with a target of ${target} %`;

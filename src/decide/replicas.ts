@@ -1,3 +1,4 @@
+import type { Fault } from '../base/errors.ts';
 import type { Fallback } from '../spec/workload.ts';
 import type { Condition } from './conditions.ts';
 import * as say from './conditions.ts';
@@ -6,6 +7,8 @@ import * as say from './conditions.ts';
 export interface Seen {
   /** What the target's spec asks for; undefined where that cannot be read. */
   replicas: number | undefined;
+  /** Why they cannot be read. */
+  problem?: Fault | undefined;
   /** Any trigger is active, see `activityOf`. */
   active: boolean;
   /** Any trigger is unknown once fallback had its say. */
@@ -79,14 +82,20 @@ export type ScaleDecision = Outcome &
  */
 export function decideScale(seen: Seen, limits: Limits, now: number): ScaleDecision {
   const { replicas } = seen;
-  if (replicas === undefined) {
-    const why = 'The current replicas cannot be read, so nothing changes.';
-    return hold('unreadable', why, say.targetUnreadable, undefined);
-  }
+  if (replicas === undefined) return unreadable(seen.problem);
   if (limits.paused) return decidePaused(replicas, limits);
   return seen.active || limits.forceActivation
     ? decideActive(replicas, seen, limits)
     : decideInactive({ ...seen, replicas }, limits, now);
+}
+
+function unreadable(problem: Fault | undefined): ScaleDecision {
+  // What the cluster says of its objects is for whoever wrote the manifest; the rest is for whoever runs us.
+  if (problem?.code === 'TARGET_MISSING' || problem?.code === 'TARGET_TAKEN')
+    return hold('unreadable', problem.message, say.checkFailed(problem.message), undefined);
+  const why = 'The current replicas cannot be read, so nothing changes.';
+  const because = problem === undefined ? why : `${why} ${problem.message}`;
+  return hold('unreadable', because, say.targetUnreadable, undefined);
 }
 
 function hold(rule: Rule, why: string, ready: Condition, active: Condition | undefined): ScaleDecision {

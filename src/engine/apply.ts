@@ -1,7 +1,8 @@
-import type { DirectDecision } from '../decide/direct.ts';
+import { faultOf } from '../base/errors.ts';
 import type { JobDecision } from '../decide/jobs.ts';
+import type { ScaleDecision } from '../decide/replicas.ts';
 import type { ScaledJob, ScaledObject } from '../spec/workload.ts';
-import type { Job, World } from './ports.ts';
+import type { Job, Report, World } from './ports.ts';
 
 /** How long a change may take, in milliseconds. */
 const changeMs = 30_000;
@@ -14,7 +15,7 @@ const changeMs = 30_000;
 export async function applyReplicas(
   world: World,
   workload: ScaledObject,
-  decision: DirectDecision,
+  decision: ScaleDecision,
 ): Promise<void> {
   // A change that was begun is finished even while everything else stops, so it has a deadline of its own.
   if (decision.kind === 'scale')
@@ -24,17 +25,22 @@ export async function applyReplicas(
 /**
  * Creates the Jobs that were decided on. All are tried, whatever becomes of the others.
  *
- * @throws AggregateError of what the world threw for each Job that was not created
+ * @returns undefined where there was nothing to create
  */
-export async function applyJobs(world: World, workload: ScaledJob, decision: JobDecision): Promise<void> {
-  if (decision.kind === 'hold') return;
+export async function applyJobs(
+  world: World,
+  workload: ScaledJob,
+  decision: JobDecision,
+): Promise<Report['created']> {
+  if (decision.kind === 'hold') return undefined;
   const signal = AbortSignal.timeout(changeMs);
   const created = await Promise.allSettled(
     Array.from({ length: decision.count }, () => world.createJob(workload, { env: {} }, signal)),
   );
-  const failed = created.flatMap(each => (each.status === 'rejected' ? [each.reason] : []));
-  if (failed.length > 0)
-    throw new AggregateError(failed, `${failed.length} of ${decision.count} Jobs were not created`);
+  const failures = created.flatMap(each =>
+    each.status === 'rejected' ? [faultOf(each.reason, 'WORLD_FAILED')] : [],
+  );
+  return { count: decision.count, failures };
 }
 
 /**

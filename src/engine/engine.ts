@@ -7,16 +7,19 @@ import type { HttpOptions } from '../base/http.ts';
 import type { Log } from '../base/log.ts';
 import type { ClusterReader, TokenSource } from '../scaler/context.ts';
 import type { AnyScaler } from '../scaler/define.ts';
+import { pauseOf } from '../spec/annotations.ts';
 import type { Workload } from '../spec/workload.ts';
 import type { EngineContext } from './context.ts';
 import { DueHeap } from './due-heap.ts';
 import { type Memory, newMemory } from './memory.ts';
-import type { Job, Report, World } from './ports.ts';
+import type { Job, Report, TriggerReport, World } from './ports.ts';
 import { Readings } from './readings.ts';
 import type { DecisionRecord } from './records.ts';
+import { reportTrigger } from './report.ts';
 import { runScaledJob } from './scaled-job-run.ts';
 import { runScaledObject } from './scaled-object-run.ts';
 import { Sources } from './sources.ts';
+import type { MetricAnswer } from './trigger-answers.ts';
 import type { WorkloadRun } from './workload-run.ts';
 
 export interface EngineOptions {
@@ -27,6 +30,13 @@ export interface EngineOptions {
   tokens: TokenSource;
   /** For the few scalers that read the cluster; none unless given. */
   cluster?: ClusterReader;
+  /**
+   * Who sets the replicas above one of ScaledObjects that do not say. Left out in a world without
+   * HorizontalPodAutoscalers: there it is always us.
+   */
+  autoscaler?: 'hpa' | 'direct';
+  /** Only answer autoscalers, and decide nothing before `lead` is called; leads at once unless told. */
+  standby?: boolean;
   clock: Clock;
   log: Log;
   http?: HttpOptions;
@@ -45,6 +55,24 @@ export interface WorkloadStatus {
   name: string;
   /** Undefined before the first decision. */
   report: Report | undefined;
+  paused: boolean;
+  /** Decisions that something could not be read for, or that could not be carried out. */
+  errors: number;
+  /** How much later than due the last decision was begun, in milliseconds. */
+  lateMs: number;
+  triggers: readonly TriggerStatus[];
+}
+
+/** How one trigger is. */
+export interface TriggerStatus extends TriggerReport {
+  /** Its place among all triggers of the workload. */
+  index: number;
+  /** Whether the manifest gave it a name of its own. */
+  named: boolean;
+  /** How long its last reading took, in milliseconds. */
+  latencyMs: number;
+  /** Readings that failed. */
+  errors: number;
 }
 
 /** Reads, decides and applies for any number of workloads until it is disposed. */
@@ -53,8 +81,14 @@ export interface Engine extends AsyncDisposable {
   set(workload: Workload): void;
   /** Lets go of a workload; what it scaled stays as it is. */
   remove(key: string): void;
+  /** Begins to decide, where it was only standing by. */
+  lead(): void;
   /** Has a workload decided on at once; nothing happens for one that is not there. */
   wake(key: string): void;
+  /** The target of a ScaledObject appeared, went or has other replicas. */
+  targetChanged(key: string): void;
+  /** What an autoscaler that asks for a metric of a ScaledObject is told. Never throws. */
+  readMetric(key: string, metricName: string): Promise<MetricAnswer>;
   /** An object that triggers may get credentials from was edited: they are used from the next reading on. */
   referenceChanged(kind: string, namespace: string, name: string): void;
   /** A Job of a ScaledJob was created or changed. */
@@ -115,6 +149,8 @@ export function createEngine(options: EngineOptions): Engine {
   });
   const context: EngineContext = {
     world,
+    autoscalerOf: ({ autoscaler }) =>
+      options.autoscaler === undefined ? 'direct' : (autoscaler ?? options.autoscaler),
     binding: {
       references,
       loadScaler,
@@ -138,8 +174,10 @@ export function createEngine(options: EngineOptions): Engine {
   let timerDue = Number.POSITIVE_INFINITY;
   let laneFree = 0;
   let stopped: Promise<void> | undefined;
+  let leading = options.standby !== true;
 
   function plan(run: WorkloadRun, due: number): void {
+    if (!leading) return;
     heap.set(run, due);
     if (due < timerDue) arm();
   }
@@ -164,6 +202,7 @@ export function createEngine(options: EngineOptions): Engine {
     if (one?.run !== run || stopped !== undefined) return;
     one.ticked = true;
     const begun = clock.elapsed();
+    run.memory.lateMs = Math.max(0, begun - run.due);
     const work = tick(one)
       .catch(thrown => {
         log.error('a decision failed', { workload: run.workload.key, fault: faultOf(thrown) });
@@ -239,13 +278,14 @@ export function createEngine(options: EngineOptions): Engine {
       : runScaledJob(workload, context, { memory, onChange: onPush });
   }
 
-  /** New workloads are spread over their interval; those at zero go first too, one after the other. */
+  /** First readings are spread over their interval; those that are urgent go first too, one after the other. */
   function planFirst(one: Held): void {
+    if (!leading) return;
     const { run } = one;
     const phase = clock.elapsed() + random() * run.workload.pollingIntervalMs;
     plan(run, phase);
-    void run.isAtZero().then(atZero => {
-      if (!atZero || one.ticked || one.removed) return;
+    void run.isUrgent().then(urgent => {
+      if (!urgent || one.ticked || one.removed) return;
       laneFree = Math.max(laneFree + laneMs, clock.elapsed());
       if (laneFree >= run.due) return;
       one.phase = phase;
@@ -255,7 +295,14 @@ export function createEngine(options: EngineOptions): Engine {
 
   async function close(): Promise<void> {
     timer?.[Symbol.dispose]();
-    for (const one of held.values()) letGo(one);
+    for (const one of held.values()) {
+      // When it was last active is told while it is not; whoever runs it next is to know.
+      const { workload, memory } = one.run;
+      const { report, lastActiveAt } = memory;
+      if (report !== undefined && lastActiveAt !== undefined && report.lastActiveAt !== lastActiveAt)
+        world.report(workload, lastWord(report, lastActiveAt));
+      letGo(one);
+    }
     stop.abort(new Fault('CANCELLED', 'the engine was stopped'));
     const quiet = Promise.all(underWay).then(() => sources[Symbol.asyncDispose]());
     await new Promise<void>(resolve => {
@@ -277,18 +324,27 @@ export function createEngine(options: EngineOptions): Engine {
       held.delete(key);
       letGo(one);
     },
+    lead() {
+      if (leading || stopped !== undefined) return;
+      leading = true;
+      for (const one of held.values()) planFirst(one);
+    },
     wake,
+    targetChanged(key) {
+      const one = held.get(key);
+      void one?.run.isNews().then(news => {
+        if (news && !one.removed) wake(key);
+      });
+    },
+    readMetric: async (key, metricName) =>
+      (await held.get(key)?.run.metric(metricName)) ?? { kind: 'missing' },
     referenceChanged(kind, namespace, name) {
       for (const [key, { run }] of held) if (run.referenceChanged(kind, namespace, name)) wake(key);
     },
     jobChanged: (key, job) => held.get(key)?.run.jobChanged(job),
     jobGone: (key, name) => held.get(key)?.run.jobGone(name),
     records: key => held.get(key)?.run.memory.records.all,
-    snapshot: () =>
-      [...held.values()].map(({ run: { workload, memory } }) => {
-        const { key, kind, namespace, name } = workload;
-        return { key, kind, namespace, name, report: memory.report };
-      }),
+    snapshot: () => [...held.values()].map(({ run }) => statusOf(run)),
     get connections() {
       return sources.open;
     },
@@ -297,4 +353,32 @@ export function createEngine(options: EngineOptions): Engine {
       return stopped;
     },
   };
+}
+
+function statusOf({ workload, memory, triggers }: WorkloadRun): WorkloadStatus {
+  const { key, kind, namespace, name } = workload;
+  const { report, errors, lateMs } = memory;
+  return {
+    key,
+    kind,
+    namespace,
+    name,
+    report,
+    paused: pauseOf(workload).full,
+    errors,
+    lateMs,
+    triggers: triggers.map(state => ({
+      ...reportTrigger(state),
+      index: state.trigger.index,
+      named: state.trigger.name !== undefined,
+      latencyMs: state.latencyMs,
+      errors: state.errors,
+    })),
+  };
+}
+
+/** The last report once more, without what it said of a moment. */
+function lastWord(report: Report, lastActiveAt: number): Report {
+  const { change: _change, created: _created, ...rest } = report;
+  return { ...rest, lastActiveAt };
 }

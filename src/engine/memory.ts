@@ -2,7 +2,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Health } from '../decide/fallback.ts';
 import { type HpaHistory, shifted } from '../decide/hpa-history.ts';
 import type { JobList } from './job-list.ts';
-import type { Report } from './ports.ts';
+import type { AutoscalerMetric, Report } from './ports.ts';
 import { Records } from './records.ts';
 
 /** What is remembered of a workload from decision to decision, and from one version of it to the next. */
@@ -11,12 +11,20 @@ export interface Memory {
   /** The last one sent. */
   report: Report | undefined;
   /** How each metric has been doing, by the trigger's place and type. */
-  healths: ReadonlyMap<string, Health>;
+  readonly healths: Map<string, Health>;
   history: HpaHistory | undefined;
   /** Epoch milliseconds. */
   lastActiveAt: number | undefined;
   /** Whether the target was there to be read at least once. */
   metTarget: boolean;
+  /** The replicas that the target was last seen at, or set to; undefined before. */
+  replicas: number | undefined;
+  /** What the HorizontalPodAutoscaler was last told to ask for, by the trigger's place and type. */
+  readonly metrics: Map<string, AutoscalerMetric>;
+  /** Decisions that something could not be read for, or that could not be carried out. */
+  errors: number;
+  /** How much later than due the last decision was begun, in milliseconds. */
+  lateMs: number;
   /** Undefined for a ScaledObject. */
   jobs: JobList | undefined;
   /** The wall clock's lead over the monotonic one when the times above were right; undefined before there are any. */
@@ -32,6 +40,10 @@ export function newMemory(recordsPerWorkload: number): Memory {
     history: undefined,
     lastActiveAt: undefined,
     metTarget: false,
+    replicas: undefined,
+    metrics: new Map(),
+    errors: 0,
+    lateMs: 0,
     jobs: undefined,
     lead: undefined,
   };

@@ -156,6 +156,8 @@ export interface Change {
   kind: 'activation' | 'deactivation' | 'scaling' | 'autoscaler' | 'other';
   /** In words, with what it was computed from. */
   why: string;
+  /** What woke it: the metric names of the active triggers; none where it was forced. */
+  active?: readonly string[];
   /** Why it was not done. */
   failed?: Fault;
 }

@@ -2,6 +2,7 @@ import type { Fault } from '../base/errors.ts';
 import { flatten } from '../base/flatten.ts';
 import { type DirectDecision, type DirectLimits, type DirectSeen, decideReplicas } from '../decide/direct.ts';
 import { decideJobs, type JobDecision, type JobLimits, type JobsSeen } from '../decide/jobs.ts';
+import { decideScale, type Limits, type ScaleDecision, type Seen } from '../decide/replicas.ts';
 
 /** What a decision about a ScaledObject went by and came to. */
 export interface ReplicasRecord {
@@ -9,6 +10,14 @@ export interface ReplicasRecord {
   seen: DirectSeen;
   limits: DirectLimits;
   decision: DirectDecision;
+}
+
+/** What a decision about a ScaledObject went by and came to where a HorizontalPodAutoscaler sets what is above one. */
+export interface ActivationRecord {
+  kind: 'activation';
+  seen: Seen;
+  limits: Limits;
+  decision: ScaleDecision;
 }
 
 /** What a decision about a ScaledJob whose Jobs fetch their messages themselves went by and came to. */
@@ -38,7 +47,7 @@ export interface TriggerRecord {
   fault?: Fault;
 }
 
-export type Decided = ReplicasRecord | JobsRecord | DeliveryRecord;
+export type Decided = ReplicasRecord | ActivationRecord | JobsRecord | DeliveryRecord;
 
 /** One decision with all its inputs: enough to compute it again. */
 export type DecisionRecord = Decided & {
@@ -52,10 +61,12 @@ export type DecisionRecord = Decided & {
 };
 
 /** Decides again from what a record holds; the outcome is the recorded one. */
-export function recompute(record: DecisionRecord): DirectDecision | JobDecision | DeliveryRecord['decision'] {
+export function recompute(record: DecisionRecord): DecisionRecord['decision'] {
   switch (record.kind) {
     case 'replicas':
       return decideReplicas(record.seen, record.limits, record.at);
+    case 'activation':
+      return decideScale(record.seen, record.limits, record.at);
     case 'jobs':
       return decideJobs(record.seen, record.limits);
     case 'delivery':

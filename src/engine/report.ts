@@ -19,12 +19,16 @@ export function sendNews(
 export function sameReport(a: Report | undefined, b: Report): boolean {
   return (
     a !== undefined &&
+    b.change === undefined &&
+    b.created === undefined &&
     a.why === b.why &&
     a.replicas === b.replicas &&
     a.desired === b.desired &&
     sameCondition(a.ready, b.ready) &&
     sameCondition(a.active, b.active) &&
     sameCondition(a.fallback, b.fallback) &&
+    sameCondition(a.paused, b.paused) &&
+    sameCondition(a.hpaActive, b.hpaActive) &&
     sameJobs(a.jobs, b.jobs) &&
     a.triggers.length === b.triggers.length &&
     a.triggers.every((trigger, index) => sameTrigger(trigger, b.triggers[index]))
@@ -50,13 +54,17 @@ function sameTrigger(a: TriggerReport, b: TriggerReport | undefined): boolean {
     a.value === b.value &&
     a.active === b.active &&
     a.metricName === b.metricName &&
+    a.health?.numberOfFailures === b.health?.numberOfFailures &&
     a.fault?.code === b.fault?.code &&
     a.fault?.message === b.fault?.message
   );
 }
 
 /** How a trigger is, for a report. */
-export function reportTrigger({ trigger, bound, reading }: TriggerState): TriggerReport {
+export function reportTrigger(
+  { trigger, bound, reading }: TriggerState,
+  health?: TriggerReport['health'],
+): TriggerReport {
   const name = trigger.name ?? trigger.type;
   const metricName = bound?.kind === 'read' ? bound.metricName : bound?.resource;
   const ok = reading?.ok === true;
@@ -67,6 +75,7 @@ export function reportTrigger({ trigger, bound, reading }: TriggerState): Trigge
     value: ok ? reading.value : undefined,
     active: ok && reading.active,
   };
+  if (health !== undefined) report.health = health;
   if (reading?.ok === false) report.fault = reading.fault;
   return report;
 }

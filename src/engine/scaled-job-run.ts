@@ -19,6 +19,8 @@ import type { WorkloadRun } from './workload-run.ts';
 
 const condition = (status: Condition['status'], reason: ScaledJobReason, message: string): Condition =>
   Object.freeze({ status, reason, message });
+const pausedNow = condition('True', 'ScaledJobPaused', 'The ScaledJob is paused.');
+const unpaused = condition('False', 'ScaledJobUnpaused', 'The ScaledJob is not paused.');
 const ready = condition('True', 'ScaledJobReady', 'The ScaledJob is ready to create Jobs.');
 const active = condition('True', 'ScalerActive', 'At least one trigger is active.');
 const inactive = condition('False', 'ScalerNotActive', 'No trigger is active.');
@@ -81,15 +83,15 @@ export function runScaledJob(
     if (closed) return;
     const seen = seenOf();
     const decision = decideJobs(seen, limits);
-    let failed: Fault | undefined;
-    try {
-      await applyJobs(world, workload, decision);
-    } catch (thrown) {
-      failed = faultOf(thrown, 'WORLD_FAILED');
+    const created = await applyJobs(world, workload, decision);
+    const failed = created === undefined ? undefined : failureOf(created);
+    if (failed !== undefined)
       log.warn('Jobs could not be created', { workload: workload.key, fault: failed });
-    }
+    if (failed !== undefined || triggers.states.some(({ reading }) => reading?.ok === false))
+      memory.errors += 1;
     record({ kind: 'jobs', seen, limits, decision }, failed);
-    tell(failed === undefined ? decision.why : `${decision.why} ${failed.message}`, decision);
+    const why = failed === undefined ? decision.why : `${decision.why} ${failed.message}`;
+    tell(why, { decision, created });
   }
 
   function seenOf(): JobsSeen {
@@ -205,8 +207,11 @@ export function runScaledJob(
     memory.records.add(decided, clock.now(), { triggers: () => triggers.states.map(recordTrigger), ...rest });
   }
 
-  function tell(why: string, decision?: JobDecision): void {
-    const states = triggers.states.map(reportTrigger);
+  function tell(
+    why: string,
+    { decision, created }: { decision?: JobDecision; created?: Report['created'] } = {},
+  ): void {
+    const states = triggers.states.map(state => reportTrigger(state));
     const isActive = decision?.active ?? (states.some(state => state.active) || jobs.unfinished.length > 0);
     const failed = states.some(state => state.fault !== undefined);
     const able = failed ? (isActive ? partlyFailing : failing) : ready;
@@ -215,20 +220,25 @@ export function runScaledJob(
       why,
       ready: blockedBy === undefined ? able : condition('False', 'TriggerError', blockedBy.message),
       active: isActive ? active : inactive,
+      paused: paused ? pausedNow : unpaused,
       jobs: jobs.counts(),
       triggers: states,
     };
+    if (created !== undefined) next.created = created;
     sendNews(workload, next, { world, memory });
   }
 
   return {
     workload,
     memory,
+    triggers: triggers.states,
     due: 0,
     place: -1,
     tick,
     // A Job that waits for its first poll is as late as a workload at zero.
-    isAtZero: async () => true,
+    isUrgent: async () => true,
+    isNews: async () => false,
+    metric: async () => ({ kind: 'missing' }),
     jobChanged(job) {
       const finished = jobs.set(job);
       delivery?.jobChanged(job);
@@ -246,6 +256,14 @@ export function runScaledJob(
       triggers[Symbol.dispose]();
     },
   };
+}
+
+/** What went wrong with all of them, in one sentence. */
+function failureOf({ count, failures }: NonNullable<Report['created']>): Fault | undefined {
+  const [first] = failures;
+  if (first === undefined) return undefined;
+  const message = `${failures.length} of ${count} Jobs were not created: ${first.message}`;
+  return new Fault(first.code, message, { cause: first });
 }
 
 function describeFill(filled: {

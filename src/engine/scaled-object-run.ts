@@ -1,5 +1,6 @@
-import { type Fault, faultOf } from '../base/errors.ts';
-import { activityOf, type CompositeAnswer } from '../decide/activity.ts';
+import { type Fault, type FaultCode, faultOf } from '../base/errors.ts';
+import { activityOf } from '../decide/activity.ts';
+import * as say from '../decide/conditions.ts';
 import {
   type DirectDecision,
   type DirectLimits,
@@ -7,29 +8,25 @@ import {
   decideReplicas,
   directHistoryAfter,
 } from '../decide/direct.ts';
-import {
-  answerForNil,
-  answerOf,
-  compositeFallback,
-  fallbackCondition,
-  type Health,
-  nextHealth,
-} from '../decide/fallback.ts';
-import { compileFormula, type Formula } from '../decide/formula.ts';
+import { fallbackCondition } from '../decide/fallback.ts';
+import { tellAsked } from '../decide/hpa.ts';
 import { externalMetric, type HpaMetric } from '../decide/hpa-metrics.ts';
-import type { Answer } from '../decide/reading.ts';
-import type { BoundRead, BoundResource } from '../scaler/bind.ts';
+import { decideScale, type ScaleDecision } from '../decide/replicas.ts';
+import type { BoundResource } from '../scaler/bind.ts';
 import { forcesActivation, pauseOf } from '../spec/annotations.ts';
 import type { ScaledObject } from '../spec/workload.ts';
 import { applyReplicas } from './apply.ts';
+import { autoscalerSpec, hpaActiveCondition } from './autoscaler.ts';
+import { combine, compositeName, compositeOf } from './composite.ts';
 import type { EngineContext } from './context.ts';
 import { followClock, type Memory } from './memory.ts';
-import type { Condition, Report, TargetState } from './ports.ts';
+import type { AutoscalerState, Change, Condition, Report, TargetState } from './ports.ts';
+import type { Decided } from './records.ts';
 import { recordTrigger, reportTrigger, sendNews } from './report.ts';
-import { type TriggerState, Triggers } from './triggers.ts';
+import { isResource, type MetricAnswer, metricNameOf, metricsOf, TriggerAnswers } from './trigger-answers.ts';
+import { placeOf, type TriggerState, Triggers } from './triggers.ts';
 import type { WorkloadRun } from './workload-run.ts';
 
-const compositeName = 'composite-metric';
 const unknownYet: Condition = {
   status: 'Unknown',
   reason: 'UnknownState',
@@ -39,13 +36,19 @@ const unknownYet: Condition = {
 /** What is known of the target: its state, or why it is not known. */
 type Target = { ok: true; state: TargetState } | { ok: false; fault: Fault };
 
-interface Composite {
-  formula: Formula | undefined;
-  /** Why it does not compile. */
+/** How the autoscaler stands, or why it is not as it is to be. */
+interface Autoscaler {
+  state: AutoscalerState | undefined;
   fault: Fault | undefined;
-  target: number;
-  targetType: 'AverageValue' | 'Value';
-  activationTarget: number;
+}
+
+/** What a tick has read. */
+interface Sight {
+  now: number;
+  seen: DirectSeen;
+  /** The metric names of the triggers that are active. */
+  active: readonly string[];
+  autoscaler: Autoscaler;
 }
 
 /** Runs a ScaledObject: what it does is here, what it decides is in `decide/`, what it remembers in its memory. */
@@ -58,24 +61,68 @@ export function runScaledObject(
   const triggers = new Triggers(workload, context, onPush);
   const limits = limitsOf(workload);
   const composite = compositeOf(workload);
+  const answers = new TriggerAnswers(workload, { composite, memory });
+  const direct = context.autoscalerOf(workload) === 'direct';
+  forgetOthers(memory, triggers.states);
   let closed = false;
 
   async function tick(): Promise<void> {
-    const [target] = await Promise.all([readTarget(), limits.paused ? undefined : triggers.read()]);
-    const resources = await readResources();
+    if (limits.paused) await whilePaused();
+    else await whileRunning();
+  }
+
+  async function whileRunning(): Promise<void> {
+    const [target] = await Promise.all([readTarget(), triggers.read()]);
+    const resources = direct ? await readResources() : [];
     // Whatever was read meanwhile, it is not ours to decide on any more.
     if (closed) return;
+    await act(target, resources, await ensureAutoscaler(target));
+  }
+
+  async function whilePaused(): Promise<void> {
+    // Before the target is set: an autoscaler that is still there would set it back.
+    const autoscaler = await ensureAutoscaler(undefined);
+    const target = await readTarget();
+    if (!closed) await act(target, [], autoscaler);
+  }
+
+  async function act(target: Target, resources: HpaMetric[], autoscaler: Autoscaler): Promise<void> {
     followClock(memory, clock);
     const now = clock.now();
     if (target.ok) meet(target.state, now);
-    const seen = seenOf(target, resources, now);
+    // Where somebody else's autoscaler scales the target too, deciding would be fighting.
+    const standing: Target =
+      autoscaler.fault?.code === 'TARGET_TAKEN' ? { ok: false, fault: autoscaler.fault } : target;
+    const sight = { ...look(standing, resources, now), autoscaler };
+    const found = target.ok ? changeByOthers(target.state.replicas, sight) : undefined;
+    if (direct) await decideDirectly(sight, found);
+    else await decideActivation(sight, found);
+  }
+
+  async function decideDirectly(sight: Sight, found: Change | undefined): Promise<void> {
+    const { seen, now } = sight;
     const decision = decideReplicas(seen, limits, now);
     const failed = await apply(decision, now);
-    memory.records.add({ kind: 'replicas', seen, limits, decision }, now, {
+    memory.history = failed === undefined ? directHistoryAfter(decision, limits, now) : decision.history;
+    record({ kind: 'replicas', seen, limits, decision }, { now, failed });
+    tell(decision, sight, { failed, found });
+  }
+
+  async function decideActivation(sight: Sight, found: Change | undefined): Promise<void> {
+    const { now } = sight;
+    const { replicas, problem, active, failed: unknown, lastActiveAt, createdAt } = sight.seen;
+    const seen = { replicas, problem, active, failed: unknown, lastActiveAt, createdAt };
+    const decision = decideScale(seen, limits, now);
+    const failed = await apply(decision, now);
+    record({ kind: 'activation', seen, limits, decision }, { now, failed });
+    tell(decision, sight, { failed, found });
+  }
+
+  function record(decided: Decided, { now, failed }: { now: number; failed: Fault | undefined }): void {
+    memory.records.add(decided, now, {
       triggers: () => triggers.states.map(recordTrigger),
       ...(failed === undefined ? {} : { failed }),
     });
-    tell(decision, { now, seen, failed: failed ?? (target.ok ? undefined : target.fault) });
   }
 
   function meet({ replicas }: TargetState, now: number): void {
@@ -93,8 +140,22 @@ export function runScaledObject(
     }
   }
 
+  /** @param target undefined while it is paused, when there is to be no autoscaler */
+  async function ensureAutoscaler(target: Target | undefined): Promise<Autoscaler> {
+    // One for a target that is not there would only complain.
+    if (target?.ok === false && !direct) return { state: undefined, fault: undefined };
+    const { states } = triggers;
+    const wanted =
+      direct || target === undefined ? undefined : autoscalerSpec(workload, { states, composite, memory });
+    if (wanted instanceof Error) return { state: undefined, fault: wanted };
+    try {
+      return { state: await world.ensureAutoscaler(workload, wanted, stop), fault: undefined };
+    } catch (thrown) {
+      return { state: undefined, fault: faultOf(thrown, 'WORLD_FAILED') };
+    }
+  }
+
   async function readResources(): Promise<HpaMetric[]> {
-    if (limits.paused) return [];
     return await Promise.all(triggers.states.filter(isResource).map(readUse));
   }
 
@@ -127,24 +188,32 @@ export function runScaledObject(
     }
   }
 
-  function seenOf(target: Target, resources: HpaMetric[], now: number): DirectSeen {
+  function look(target: Target, resources: HpaMetric[], now: number): Pick<Sight, 'now' | 'seen' | 'active'> {
     const state = target.ok ? target.state : undefined;
-    const healths = new Map<string, Health>();
-    const answers = triggers.states.map(trigger => ({ trigger, answer: answer(trigger, state, healths) }));
-    // While it is paused nothing is read, and what was known stays so.
-    if (!limits.paused) memory.healths = healths;
-    const combined = composite === undefined ? undefined : combine(composite, answers, now);
-    const { active, failed } = activityOf(
-      answers.map(({ trigger, answer: given }) => ({
-        metricName: metricNameOf(trigger),
-        resource: isResource(trigger),
-        answer: given,
+    const terms = triggers.states.map(each => ({
+      trigger: each.trigger,
+      state: each,
+      // While it is paused nothing is read, and what was known stays so.
+      answer:
+        each.reading === undefined || isResource(each) || limits.paused
+          ? undefined
+          : answers.take(each, each.reading, state),
+    }));
+    const { fallback } = workload;
+    const combined = composite === undefined ? undefined : combine(composite, { terms, fallback }, now);
+    const { active, failed, activeMetrics } = activityOf(
+      terms.map(term => ({
+        metricName: metricNameOf(term.state),
+        resource: isResource(term.state),
+        answer: term.answer,
       })),
       combined,
     );
     const external =
-      composite === undefined ? answers.flatMap(metricsOf) : [compositeMetric(composite, combined)];
-    return {
+      composite === undefined
+        ? terms.flatMap(term => metricsOf(term.state, term.answer))
+        : [externalMetric({ name: compositeName, ...aimOf(composite) }, combined?.answer)];
+    const seen: DirectSeen = {
       replicas: state?.replicas,
       readyReplicas: state?.readyReplicas,
       active,
@@ -154,91 +223,121 @@ export function runScaledObject(
       metrics: [...external, ...resources],
       history: memory.history,
     };
+    if (!target.ok) seen.problem = target.fault;
+    return { now, seen, active: activeMetrics };
   }
 
-  function answer(
-    state: TriggerState,
-    target: TargetState | undefined,
-    healths: Map<string, Health>,
-  ): Answer | undefined {
-    const { reading, trigger } = state;
-    if (reading === undefined || isResource(state)) return undefined;
-    const key = `${trigger.index} ${trigger.type}`;
-    const health = nextHealth(memory.healths.get(key), reading);
-    healths.set(key, health);
-    const own = targetOf(state);
-    const { targetType, target: wanted } = composite ?? { targetType: own.type, target: own.value };
-    const standing = { replicas: target?.replicas, readyReplicas: target?.readyReplicas };
-    const { fallback } = workload;
-    return answerOf(reading, health, { fallback, target: { targetType, target: wanted, ...standing } });
+  /** Somebody has set other replicas since the last decision: in hpa mode its autoscaler, as a rule. */
+  function changeByOthers(replicas: number, { seen, autoscaler, now }: Sight): Change | undefined {
+    const from = memory.replicas;
+    memory.replicas = replicas;
+    if (from === undefined || from === replicas) return undefined;
+    const { state } = autoscaler;
+    if (direct || limits.paused || from === 0 || replicas === 0 || state === undefined) {
+      return {
+        from,
+        to: replicas,
+        kind: 'other',
+        why: `Somebody went from ${from} to ${replicas} replicas.`,
+      };
+    }
+    const { metrics } = seen;
+    const why = `${state.name} went from ${from} to ${replicas} replicas: ${tellAsked({ replicas: from, metrics }, now)}`;
+    return { from, to: replicas, kind: 'autoscaler', why };
   }
 
-  function combine(
-    { formula, fault, target, activationTarget }: Composite,
-    answers: readonly { trigger: TriggerState; answer: Answer | undefined }[],
-    now: number,
-  ): CompositeAnswer {
-    const given = answers.flatMap(each => (each.answer === undefined ? [] : [each.answer]));
-    const evaluated = (): Answer => {
-      if (formula === undefined) return { kind: 'unknown', fault: fault ?? faultOf('no formula'), at: now };
-      const values = new Map<string, number | null>();
-      for (const { trigger, answer: value } of answers) {
-        if (value === undefined || trigger.trigger.name === undefined) continue;
-        if (value.kind === 'unknown') return value;
-        values.set(trigger.trigger.name, value.kind === 'absent' ? null : value.value);
-      }
-      try {
-        const value = formula.evaluate(values);
-        if (value === null) return answerForNil(workload.fallback, target, now);
-        return { kind: 'read', value, active: value > activationTarget, at: now };
-      } catch (thrown) {
-        return { kind: 'unknown', fault: faultOf(thrown, 'FORMULA_FAILED'), at: now };
-      }
-    };
-    return { metricName: compositeName, answer: compositeFallback(given) ?? evaluated(), activationTarget };
-  }
-
-  async function apply(decision: DirectDecision, now: number): Promise<Fault | undefined> {
+  async function apply(decision: ScaleDecision, now: number): Promise<Fault | undefined> {
     try {
       await applyReplicas(world, workload, decision);
     } catch (thrown) {
       const fault = faultOf(thrown, 'WORLD_FAILED');
       log.warn('the replicas could not be set', { workload: workload.key, fault });
-      memory.history = decision.history;
+      memory.errors += 1;
       return fault;
     }
-    memory.history = directHistoryAfter(decision, limits, now);
+    if (decision.kind === 'scale') memory.replicas = decision.to;
     if (decision.refreshesLastActive) memory.lastActiveAt = now;
     return undefined;
   }
 
   function tell(
-    { why, ready, active, ...decision }: DirectDecision,
-    { now, seen, failed }: { now: number; seen: DirectSeen; failed: Fault | undefined },
+    decision: DirectDecision | ScaleDecision,
+    sight: Sight,
+    { failed, found }: { failed: Fault | undefined; found: Change | undefined },
   ): void {
-    const desired = 'to' in decision ? decision.to : seen.replicas;
+    const { why } = decision;
+    const { seen, autoscaler, now } = sight;
+    if (seen.failed || seen.problem !== undefined) memory.errors += 1;
+    const desired = decision.kind === 'scale' ? decision.to : seen.replicas;
+    const active = decision.active ?? memory.report?.active ?? unknownYet;
     const next: Report = {
       at: now,
       why: failed === undefined ? why : `${why} ${failed.message}`,
-      ready,
-      active: active ?? memory.report?.active ?? unknownYet,
+      ready: readyOf(decision.ready, autoscaler.fault),
+      active,
       fallback: fallbackCondition(memory.healths.values(), workload.fallback),
-      ...(seen.replicas === undefined ? {} : { replicas: seen.replicas }),
-      ...(desired === undefined ? {} : { desired }),
-      triggers: triggers.states.map(reportTrigger),
+      paused:
+        decision.paused ?? (limits.pausedScaleIn || limits.pausedScaleOut ? say.partlyPaused : say.unpaused),
+      triggers: triggers.states.map(state => reportTrigger(state, healthOf(state))),
     };
+    const hpaActive = hpaActiveCondition(autoscaler.state);
+    if (hpaActive !== undefined) next.hpaActive = hpaActive;
+    if (seen.replicas !== undefined) next.replicas = seen.replicas;
+    if (desired !== undefined) next.desired = desired;
+    if (typeof limits.pausedReplicas === 'number') next.pausedReplicas = limits.pausedReplicas;
+    if (active.status !== 'True' && memory.lastActiveAt !== undefined)
+      next.lastActiveAt = memory.lastActiveAt;
+    const change = changeOf(decision, sight, failed) ?? found;
+    if (change !== undefined) next.change = change;
     sendNews(workload, next, { world, memory });
+  }
+
+  function changeOf(
+    decision: DirectDecision | ScaleDecision,
+    { seen: { replicas: from }, active }: Sight,
+    failed: Fault | undefined,
+  ): Change | undefined {
+    if (decision.kind === 'hold' || from === undefined) return undefined;
+    const { to, rule, why } = decision;
+    const kind =
+      rule === 'activate' ? 'activation' : rule === 'deactivate' ? 'deactivation' : ('scaling' as const);
+    const change: Change = { from, to, kind, why };
+    if (rule === 'activate') change.active = active;
+    if (failed !== undefined) change.failed = failed;
+    return change;
+  }
+
+  function healthOf(state: TriggerState) {
+    return workload.fallback === undefined ? undefined : memory.healths.get(placeOf(state));
   }
 
   return {
     workload,
     memory,
+    triggers: triggers.states,
     due: 0,
     place: -1,
     tick,
-    async isAtZero() {
+    async isUrgent() {
+      // What was made just now waits for its autoscaler, and what is at zero for its first message.
+      if (workload.createdAt > context.startedAt) return true;
       const target = await readTarget();
       return target.ok && target.state.replicas === 0;
+    },
+    async isNews() {
+      const target = await readTarget();
+      if (!target.ok) return memory.replicas !== undefined;
+      return direct || target.state.replicas !== memory.replicas;
+    },
+    async metric(metricName): Promise<MetricAnswer> {
+      if (closed) return { kind: 'missing' };
+      return await answers.metric(metricName, triggers, {
+        now: () => clock.now(),
+        async readTarget() {
+          const target = await readTarget();
+          return target.ok ? target.state : undefined;
+        },
+      });
     },
     jobChanged() {},
     jobGone() {},
@@ -250,30 +349,25 @@ export function runScaledObject(
   };
 }
 
-const isResource = ({ trigger }: TriggerState) => trigger.type === 'cpu' || trigger.type === 'memory';
-
-function metricNameOf({ trigger, bound }: TriggerState): string {
-  return bound?.kind === 'read' ? bound.metricName : `s${trigger.index}-${trigger.type}`;
+/** An API server that is away says nothing about the workload, so that nothing is to be told of it. */
+function readyOf(decided: Condition, autoscaler: Fault | undefined): Condition {
+  const silent = autoscaler === undefined || away.has(autoscaler.code);
+  return silent ? decided : say.checkFailed(autoscaler.message);
 }
 
-/** What a trigger aims at; one that cannot be built has any target that makes n replicas of a fallback n again. */
-function targetOf({ bound }: TriggerState): BoundRead['target'] {
-  return bound?.kind === 'read' ? bound.target : { type: 'AverageValue', value: 1 };
+const away: ReadonlySet<FaultCode> = new Set(['KUBE_UNREACHABLE', 'CANCELLED']);
+
+/** What is remembered of triggers that the workload no longer has says nothing about those that took their place. */
+function forgetOthers({ healths, metrics }: Memory, states: readonly TriggerState[]): void {
+  const places = new Set(states.map(placeOf));
+  for (const known of [healths, metrics])
+    for (const place of known.keys()) if (!places.has(place)) known.delete(place);
 }
 
-/** The metric of a trigger, one that cannot be built included: it is unknown, and holds what others would lower. */
-function metricsOf({ trigger, answer }: { trigger: TriggerState; answer: Answer | undefined }): HpaMetric[] {
-  if (isResource(trigger)) return [];
-  const { type, value } = targetOf(trigger);
-  return [externalMetric({ name: metricNameOf(trigger), targetType: type, target: value }, answer)];
-}
-
-function compositeMetric(
-  { target, targetType }: Composite,
-  combined: CompositeAnswer | undefined,
-): HpaMetric {
-  return externalMetric({ name: compositeName, targetType, target }, combined?.answer);
-}
+const aimOf = ({ target, targetType }: { target: number; targetType: 'AverageValue' | 'Value' }) => ({
+  target,
+  targetType,
+});
 
 function limitsOf(workload: ScaledObject): DirectLimits {
   const { minReplicaCount, maxReplicaCount, idleReplicaCount, cooldownPeriodMs, initialCooldownPeriodMs } =
@@ -293,22 +387,4 @@ function limitsOf(workload: ScaledObject): DirectLimits {
     fallback: workload.fallback,
     behavior: workload.horizontalPodAutoscalerConfig.behavior,
   };
-}
-
-function compositeOf({ scalingModifiers, triggers }: ScaledObject): Composite | undefined {
-  if (scalingModifiers?.formula === undefined) return undefined;
-  const { formula: text, target, activationTarget, metricType = 'AverageValue' } = scalingModifiers;
-  const names = triggers.flatMap(({ type, name }) =>
-    name === undefined || type === 'cpu' || type === 'memory' ? [] : [name],
-  );
-  const rest = {
-    target: Number(target ?? 0),
-    targetType: metricType,
-    activationTarget: Number(activationTarget ?? 0),
-  };
-  try {
-    return { formula: compileFormula(text, names), fault: undefined, ...rest };
-  } catch (thrown) {
-    return { formula: undefined, fault: faultOf(thrown, 'FORMULA_INVALID'), ...rest };
-  }
 }

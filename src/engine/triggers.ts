@@ -1,6 +1,6 @@
 import type { UsedObject } from '../auth/lookup.ts';
 import { sleep } from '../base/clock.ts';
-import { type Fault, type FaultCode, faultOf } from '../base/errors.ts';
+import { Fault, type FaultCode, faultOf } from '../base/errors.ts';
 import { backoffMs } from '../base/retry.ts';
 import type { Reading } from '../decide/reading.ts';
 import type { BoundRead, BoundTrigger } from '../scaler/bind.ts';
@@ -18,7 +18,14 @@ export interface TriggerState {
   fault: Fault | undefined;
   /** Undefined before the first reading, and for cpu and memory, which are not read from a source. */
   reading: Reading | undefined;
+  /** How long the last reading took, in milliseconds. */
+  latencyMs: number;
+  /** Readings that failed. */
+  errors: number;
 }
+
+/** What is remembered of a trigger is filed under its place and type, from one version of a workload to the next. */
+export const placeOf = ({ trigger }: TriggerState) => `${trigger.index} ${trigger.type}`;
 
 interface Held extends TriggerState {
   /** What its credentials came from; undefined before the first binding. */
@@ -52,6 +59,8 @@ export class Triggers {
       bound: undefined,
       fault: undefined,
       reading: undefined,
+      latencyMs: 0,
+      errors: 0,
       used: undefined,
       stale: true,
       told: false,
@@ -140,9 +149,7 @@ export class Triggers {
   async #read(held: Held): Promise<void> {
     const { bound, fault } = held;
     if (fault !== undefined) {
-      held.reading = { ok: false, fault, at: this.#context.clock.now() };
-      // What is wrong may have been mended where nobody tells us, such as a variable of the target's pods.
-      held.stale = true;
+      held.reading = this.#unbuilt(held, fault);
       return;
     }
     if (bound?.kind !== 'read') return;
@@ -150,11 +157,44 @@ export class Triggers {
       held.told = false;
       return;
     }
-    const reading = await this.#context.readings.read(bound);
+    const reading = await this.#now(held, bound);
     // What the source has told since is newer.
     if (held.bound !== bound || held.told) return;
     held.reading = reading;
-    if (!reading.ok && refusals.has(reading.fault.code)) held.stale = true;
+  }
+
+  /**
+   * Reads one trigger for somebody who asks between the regular readings. Where the trigger says
+   * `useCachedMetrics`, the last regular one is the answer. Never throws.
+   */
+  async ask(state: TriggerState): Promise<Reading> {
+    const held = this.#held.find(each => each === state);
+    const { bound, fault, reading, trigger } = state;
+    if (trigger.useCachedMetrics && reading !== undefined) return reading;
+    if (held !== undefined && bound?.kind === 'read') return await this.#now(held, bound);
+    const why = fault ?? new Fault('CANCELLED', `trigger ${trigger.index} is not read any more`);
+    return held === undefined
+      ? { ok: false, fault: why, at: this.#context.clock.now() }
+      : this.#unbuilt(held, why);
+  }
+
+  #unbuilt(held: Held, fault: Fault): Reading {
+    // What is wrong may have been mended where nobody tells us, such as a variable of the target's pods.
+    held.stale = true;
+    held.errors += 1;
+    return { ok: false, fault, at: this.#context.clock.now() };
+  }
+
+  async #now(held: Held, bound: BoundRead): Promise<Reading> {
+    const { readings, clock } = this.#context;
+    const begun = clock.elapsed();
+    const reading = await readings.read(bound);
+    held.latencyMs = clock.elapsed() - begun;
+    if (!reading.ok) {
+      held.errors += 1;
+      if (refusals.has(reading.fault.code)) held.stale = true;
+    }
+    return reading;
   }
 
   /** Takes what the source says by itself, and asks again with growing pauses when it stops saying anything. */
