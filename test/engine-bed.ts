@@ -2,7 +2,7 @@ import { type ManualClock, manualClock } from '../src/base/clock.ts';
 import { Fault } from '../src/base/errors.ts';
 import { silentLog } from '../src/base/log.ts';
 import type { Secret } from '../src/base/secret.ts';
-import { createEngine, type Engine } from '../src/engine/engine.ts';
+import { createEngine, type Engine, type EngineOptions } from '../src/engine/engine.ts';
 import type { ReadContext } from '../src/scaler/context.ts';
 import { type AnyScaler, defineScaler, type Scaler } from '../src/scaler/define.ts';
 import { p } from '../src/scaler/params.ts';
@@ -172,7 +172,10 @@ export interface EngineBed extends AsyncDisposable {
  * An engine over a world and a source in memory. Trigger types: `test`, `telling` (the source tells by itself),
  * `together` (many are read at once), `queue` (its messages are delivered), `cpu` and `memory`.
  */
-export function engineBed({ random = () => 0.5 }: { random?: () => number } = {}): EngineBed {
+export function engineBed({
+  random = () => 0.5,
+  ...more
+}: Pick<EngineOptions, 'random' | 'autoscaler' | 'standby'> = {}): EngineBed {
   const clock = manualClock();
   const world = memoryWorld(clock);
   const source = testSource(clock);
@@ -216,6 +219,7 @@ export function engineBed({ random = () => 0.5 }: { random?: () => number } = {}
       clock,
       log,
       random,
+      ...more,
     });
   const bed: EngineBed = {
     clock,
