@@ -336,14 +336,11 @@ describe('an autoscaler that asks', () => {
   });
 
   it('waits no longer than a reading may take', async () => {
-    const run = running();
+    const run = running({ triggers: [trigger({ timeout: '20' })] });
     await run.begin();
     run.source.answer = silence;
-    const asked = run.read('s0-number');
 
-    await run.clock.advance(3000);
-
-    expect(await asked).toMatchObject({ kind: 'failed', fault: { code: 'SOURCE_TIMEOUT' } });
+    expect(await run.read('s0-number')).toMatchObject({ kind: 'failed', fault: { code: 'SOURCE_TIMEOUT' } });
   });
 });
 
@@ -427,5 +424,5 @@ it('When the engine ends it tells when a workload was last active', async () => 
   await run.engine[Symbol.asyncDispose]();
 
   expect(before).toBeUndefined();
-  expect(run.report?.lastActiveAt).toBe(run.clock.now());
+  expect(run.report?.lastActiveAt).toBe(run.clock.now() - 1);
 });
