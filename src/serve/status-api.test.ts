@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { requestOf } from '../../test/server-request.ts';
 import { Secret } from '../base/secret.ts';
+import type { ServerRequest } from './handler.ts';
 import { statusApi } from './status-api.ts';
 
 const api = statusApi(
@@ -10,10 +12,10 @@ const api = statusApi(
   new Secret('open sesame'),
 );
 
-async function ask(path: string, init: RequestInit = {}): Promise<[number, unknown]> {
-  const headers = { authorization: 'Bearer open sesame', ...init.headers };
-  const response = await api(new Request(`http://localhost${path}`, { ...init, headers }));
-  return [response.status, await response.json()];
+async function ask(url: string, over: Partial<ServerRequest> = {}): Promise<[number, unknown]> {
+  const headers = { authorization: 'Bearer open sesame' };
+  const answer = await api(requestOf(url, { headers, ...over }));
+  return [answer.status, JSON.parse(String(answer.body))];
 }
 
 describe('the status API', () => {

@@ -1,6 +1,6 @@
 import { timingSafeEqual } from 'node:crypto';
 import type { Secret } from '../base/secret.ts';
-import type { Handler } from './listen.ts';
+import { type Handler, headerOf, json, type ServerAnswer, type ServerRequest, splitUrl } from './handler.ts';
 
 /** What the API tells of; the engine has it. */
 export interface StatusSource {
@@ -15,17 +15,17 @@ export interface StatusSource {
  * Whoever asks shows the token as a bearer; only the owner of the state folder can read it.
  */
 export function statusApi(source: StatusSource, token: Secret): Handler {
-  return async request => {
+  return request => {
     if (!bears(request, token)) return problem(401, 'the token is missing or wrong');
-    const url = new URL(request.url);
+    const { path, query } = splitUrl(request.url);
     if (request.method !== 'GET') return problem(405, 'only GET is answered here');
-    if (url.pathname === '/v1/workloads') return json(source.snapshot());
-    if (url.pathname === '/v1/records') return records(source, url.searchParams);
-    return problem(404, `there is no ${url.pathname}`);
+    if (path === '/v1/workloads') return json(source.snapshot());
+    if (path === '/v1/records') return records(source, query);
+    return problem(404, `there is no ${path}`);
   };
 }
 
-function records(source: StatusSource, query: URLSearchParams): Response {
+function records(source: StatusSource, query: URLSearchParams): ServerAnswer {
   const key = query.get('workload') ?? '';
   const found = source.records(key);
   if (found === undefined) return problem(404, `there is no workload "${key}"`);
@@ -34,14 +34,10 @@ function records(source: StatusSource, query: URLSearchParams): Response {
   return json(last === 0 ? [] : found.slice(-last));
 }
 
-function bears(request: Request, token: Secret): boolean {
-  const shown = Buffer.from(request.headers.get('authorization') ?? '');
+function bears(request: ServerRequest, token: Secret): boolean {
+  const shown = Buffer.from(headerOf(request, 'authorization') ?? '');
   const wanted = Buffer.from(`Bearer ${token.reveal()}`);
   return shown.length === wanted.length && timingSafeEqual(shown, wanted);
-}
-
-function json(body: unknown, status = 200): Response {
-  return new Response(JSON.stringify(body), { status, headers: { 'content-type': 'application/json' } });
 }
 
 const problem = (status: number, sentence: string) => json({ problem: sentence }, status);
