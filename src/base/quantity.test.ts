@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { parseQuantity } from './quantity.ts';
+import { formatQuantity, parseQuantity } from './quantity.ts';
 
 describe('parseQuantity', () => {
   it.each([
@@ -22,4 +22,20 @@ describe('parseQuantity', () => {
       expect(parseQuantity(text)).toBeUndefined();
     },
   );
+});
+
+it.each([
+  [5, '5'],
+  [2.5, '2500m'],
+  [0.1, '100m'],
+  [134_217_728, '134217728'],
+  [0.000_000_3, '300n'],
+  [1.000_000_5, '1000000500n'],
+  [1e21, '1e+21'],
+  [0, '0'],
+  [-3, '0'],
+  [Number.NaN, '0'],
+  [Number.POSITIVE_INFINITY, '0'],
+])('writes %s as %s', (value, text) => {
+  expect(formatQuantity(value)).toBe(text);
 });

@@ -29,3 +29,15 @@ export function parseQuantity(text: string): number | undefined {
   const [, digits = '', exponent = '', suffix = ''] = match;
   return Number(digits + exponent) * (suffixes[suffix] ?? Number.NaN);
 }
+
+/**
+ * Writes a number as a Kubernetes quantity: whole numbers as they are, others in thousandths (`2500m`) or, where
+ * that is too coarse, in billionths, rounded up as Kubernetes rounds. What is negative or no number becomes `0`.
+ */
+export function formatQuantity(value: number): string {
+  if (!(value > 0) || value === Number.POSITIVE_INFINITY) return '0';
+  if (Number.isInteger(value)) return String(value);
+  const milli = value * 1000;
+  const near = Math.round(milli);
+  return Math.abs(milli - near) <= near * 1e-12 ? `${near}m` : `${Math.ceil(value * 1e9 * (1 - 1e-12))}n`;
+}
