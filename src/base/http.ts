@@ -33,6 +33,10 @@ export interface HttpOptions {
   /** Close a connection after this long without a request, in milliseconds; 90 s unless told, as KEDA does. */
   idleMs?: number;
   proxy?: { http?: string; https?: string; no?: string };
+  /** More certificates to trust, as PEM texts, for every connection. */
+  roots?: readonly string[];
+  /** The oldest TLS to speak where `tls` does not say; 1.2 unless told. */
+  minTlsVersion?: 'TLSv1.2' | 'TLSv1.3';
 }
 
 const fourMiB = 4 * 1024 * 1024;
@@ -46,7 +50,9 @@ export function httpClient(options: HttpOptions = {}): HttpClient {
   };
 }
 
-function dispatcherFor({ tls, connections = 8, idleMs = 90_000, proxy }: HttpOptions): Dispatcher {
+function dispatcherFor(options: HttpOptions): Dispatcher {
+  const { tls, connections = 8, idleMs = 90_000, proxy, roots = [], minTlsVersion = 'TLSv1.2' } = options;
+  const trusted = [...roots, ...(tls?.ca === undefined ? [] : [tls.ca])];
   const agentOptions: Agent.Options = {
     connections,
     pipelining: 1,
@@ -55,8 +61,8 @@ function dispatcherFor({ tls, connections = 8, idleMs = 90_000, proxy }: HttpOpt
     headersTimeout: 0,
     bodyTimeout: 0,
     connect: {
-      minVersion: tls?.minVersion ?? 'TLSv1.2',
-      ...(tls?.ca === undefined ? {} : { ca: [...rootCertificates, tls.ca] }),
+      minVersion: tls?.minVersion ?? minTlsVersion,
+      ...(trusted.length === 0 ? {} : { ca: [...rootCertificates, ...trusted] }),
       ...(tls?.cert === undefined ? {} : { cert: tls.cert }),
       ...(tls?.key === undefined ? {} : { key: tls.key.reveal() }),
       ...(tls?.keyPassword === undefined ? {} : { passphrase: tls.keyPassword.reveal() }),

@@ -40,6 +40,8 @@ export interface EngineOptions {
   clock: Clock;
   log: Log;
   http?: HttpOptions;
+  /** How long one reading may take where the trigger does not say, in milliseconds; 3 s unless told, as in KEDA. */
+  readTimeoutMs?: number;
   /** The folder below which credentials may be read from files; none unless given. */
   fileRoot?: string;
   /** How many decisions of each workload are remembered; 32 unless told. */
@@ -145,6 +147,7 @@ export function createEngine(options: EngineOptions): Engine {
     http,
     cluster,
     clientName: 'eventide',
+    ...(options.readTimeoutMs === undefined ? {} : { readTimeoutMs: options.readTimeoutMs }),
     stop: stop.signal,
   });
   const context: EngineContext = {

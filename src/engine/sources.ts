@@ -16,11 +16,13 @@ export interface SourceOptions {
   cluster: ClusterReader;
   /** Names us to the owners of sources. */
   clientName: string;
+  /** How long a reading may take where the trigger does not say, in milliseconds; 3 s unless told. */
+  readTimeoutMs?: number;
   /** Aborts everything that is under way. */
   stop: AbortSignal;
 }
 
-/** How long a reading may take unless the trigger says otherwise, in milliseconds; KEDA's default. */
+/** In milliseconds; KEDA's default. */
 const defaultTimeoutMs = 3000;
 /**
  * Readings of one connection under way at once: as many as an HTTP client has connections. More would only wait
@@ -125,7 +127,7 @@ export class Sources implements AsyncDisposable {
     if (this.#isLeftAlone(connection)) throw connection.fault;
     await this.#turn(connection);
     try {
-      using limit = deadline(this.#options.stop, bound.timeoutMs ?? defaultTimeoutMs);
+      using limit = deadline(this.#options.stop, this.#timeoutMs(bound));
       return await this.#ask(connection, work, { bound, signal: limit.signal });
     } finally {
       this.#passTurn(connection);
@@ -149,6 +151,10 @@ export class Sources implements AsyncDisposable {
     for (const connection of this.#connections.values()) this.#retire(connection);
     this.#connections.clear();
     await Promise.all(this.#closing);
+  }
+
+  #timeoutMs({ timeoutMs }: BoundRead): number {
+    return timeoutMs ?? this.#options.readTimeoutMs ?? defaultTimeoutMs;
   }
 
   #connectionOf(bound: BoundRead): Connection {
@@ -244,9 +250,10 @@ export class Sources implements AsyncDisposable {
   }
 
   /** Under a deadline of its own: all who share the connection wait for it, not only the first. */
-  async #open({ scaler, params, context, timeoutMs }: BoundRead): Promise<unknown> {
+  async #open(bound: BoundRead): Promise<unknown> {
+    const { scaler, params, context } = bound;
     const { clientName, tokens, http, stop } = this.#options;
-    using limit = deadline(stop, timeoutMs ?? defaultTimeoutMs);
+    using limit = deadline(stop, this.#timeoutMs(bound));
     const { signal } = limit;
     try {
       return await scaler.open(params, { signal, clientName, identity: context.podIdentity, tokens, http });
