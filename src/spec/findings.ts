@@ -30,11 +30,15 @@ export class Findings {
     return undefined;
   }
 
-  /** Something is here that should not be, and everything else can be read all the same. */
-  surplus(problem: string): void {
-    const placed = this.#placed(problem, undefined);
+  /**
+   * Something is here that should not be, and everything else can be read all the same: KEDA and the API server
+   * take the object in. Always undefined, so that a reader can return it.
+   */
+  surplus(problem: string, mending?: string): undefined {
+    const placed = this.#placed(problem, mending);
     this.problems.push(placed);
     this.surpluses.push(placed);
+    return undefined;
   }
 
   notice(notice: string, mending?: string): void {

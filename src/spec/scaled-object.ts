@@ -32,6 +32,7 @@ const scalingRules = (doc: string) =>
       stabilizationWindowSeconds: s.int32({
         min: 0,
         max: 3600,
+        limitsNotInCrd: true,
         doc: 'How far back recommendations are looked at.',
       }),
       selectPolicy: s.choice(['Max', 'Min', 'Disabled'], {

@@ -98,9 +98,10 @@ function int32<const O extends IntegerOptions>(options: O) {
       if (typeof value !== 'number' || !Number.isInteger(value)) {
         return findings.wrongType('a whole number', value);
       }
-      if (value < min) return findings.problem(`${value} is too small`, `the least is ${min}`);
-      if (value > max) return findings.problem(`${value} is too large`, `the most is ${max}`);
-      return value;
+      if (value >= min && value <= max) return value;
+      const problem = `${value} is too ${value < min ? 'small' : 'large'}`;
+      const mending = value < min ? `the least is ${min}` : `the most is ${max}`;
+      return options.limitsNotInCrd ? findings.surplus(problem, mending) : findings.problem(problem, mending);
     },
     () => ({
       type: 'integer',
@@ -131,10 +132,10 @@ function choice<const C extends readonly string[], const O extends ChoiceOptions
       if (typeof value !== 'string') return findings.wrongType('a text', value);
       if (choices.includes(value)) return value;
       const hint = didYouMean(value, choices);
-      if (choices.length > 8 && hint !== '')
-        return findings.problem(`"${shortened(value)}" is not known${hint}`);
       const shown = choices.map(each => (each === '' ? '""' : each)).join(', ');
-      return findings.problem(`"${shortened(value)}" is not one of ${shown}${hint}`);
+      const known = choices.length > 8 && hint !== '' ? 'known' : `one of ${shown}`;
+      const problem = `"${shortened(value)}" is not ${known}${hint}`;
+      return options.choicesNotInCrd ? findings.surplus(problem) : findings.problem(problem);
     },
     () => ({ type: 'string', ...(options.choicesNotInCrd ? {} : { enum: [...choices] }) }),
   );
@@ -272,7 +273,7 @@ function findField(
   );
   const [first, second] = present;
   if (second !== undefined)
-    findings.at(second).problem(`"${second}" and "${first}" are the same`, 'keep one of them');
+    findings.at(second).surplus(`"${second}" and "${first}" are the same`, 'keep one of them');
   if (first === undefined) return undefined;
   if (first !== name) findings.at(first).notice(`"${first}" is accepted`, `KEDA's spelling is ${name}`);
   return { name: first, value: value[first] };
