@@ -28,6 +28,8 @@ export interface EventNote {
   action?: string;
   /** `keda-operator` unless given. */
   controller?: 'keda-operator' | 'scale-handler';
+  /** Every note of its own matters, so it is not counted into a series that keeps the first one. */
+  alone?: boolean;
 }
 
 export interface EventRecorderOptions {
@@ -94,7 +96,7 @@ export function eventRecorder(options: EventRecorderOptions): EventRecorder {
     if (stop.signal.aborted) return;
     const now = clock.now();
     const key = keyOf(note);
-    const known = all.get(key);
+    const known = note.alone ? undefined : all.get(key);
     if (known !== undefined && now - known.lastAt < seriesMs) {
       known.count += 1;
       known.lastAt = now;
@@ -103,10 +105,11 @@ export function eventRecorder(options: EventRecorderOptions): EventRecorder {
     }
     const namespace = note.regarding.namespace ?? 'default';
     const series = { namespace, name: undefined, count: 1, lastAt: now, sentCount: 1, queued: false };
+    push({ kind: 'create', note, at: now, series });
+    if (note.alone) return;
     all.delete(key);
     all.set(key, series);
     if (all.size > mostSeries) all.delete(all.keys().next().value ?? '');
-    push({ kind: 'create', note, at: now, series });
     sweepLater();
   }
 
