@@ -1,10 +1,10 @@
-/** Who is at the other end of a TLS connection, by the certificate that was shown and found valid. */
+/** Who is at the other end of a TLS connection, by the certificate that was shown. */
 export interface Peer {
-  /** The subject's common name; empty where it has none. */
+  /** The subject's common name; empty where it has none, or where nobody trusted vouches for the certificate. */
   commonName: string;
   /** The subject's organizations. */
   organizations: readonly string[];
-  /** SHA-256 of the certificate and of everyone who vouches for it, up to the root, as `AB:CD:…`. */
+  /** SHA-256 of the certificate and of everyone who vouches for it, up to the root, as `AB:CD:…`; empty where nobody trusted does. */
   chain: readonly string[];
   /** The first and the last moment at which every certificate of the chain is valid, in epoch milliseconds. */
   validFrom: number;
@@ -26,7 +26,7 @@ export interface ServerRequest {
   headers: Readonly<Record<string, HeaderValue | undefined>>;
   /** Empty where nothing was sent. */
   body: Buffer;
-  /** Undefined without TLS, and where the client showed no certificate or one that nobody trusted vouches for. */
+  /** Undefined without TLS, and where the client showed no certificate. */
   peer?: Peer | undefined;
   /** Aborted when the client goes away before it has its answer. */
   signal: AbortSignal;

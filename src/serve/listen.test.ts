@@ -128,7 +128,10 @@ function shownCertificate(port: number): Promise<unknown> {
   });
 }
 
-const whoAreYou: Handler = ({ peer }) => ({ status: 200, body: peer?.commonName ?? 'nobody' });
+const whoAreYou: Handler = ({ peer }) => ({
+  status: 200,
+  body: peer === undefined ? 'nobody' : peer.chain.length === 0 ? 'a stranger' : peer.commonName,
+});
 
 describe('listenTls', () => {
   it('answers HTTP/1.1 with what the handler says', async () => {
@@ -157,7 +160,7 @@ describe('listenTls', () => {
   it.each([
     ['a client that a trusted authority vouches for', [authority], clientIdentity, 'client'],
     ['a client without a certificate', [authority], {}, 'nobody'],
-    ['a client that nobody trusted vouches for', [], clientIdentity, 'nobody'],
+    ['a client that nobody trusted vouches for', [], clientIdentity, 'a stranger'],
   ])('tells the handler of %s', async (_title, cas, identity, name) => {
     await using server = await listenTls({ ...given, handler: whoAreYou, clientCas: () => cas });
 

@@ -1,14 +1,16 @@
 import type { DetailedPeerCertificate, TLSSocket } from 'node:tls';
 import type { Peer } from './handler.ts';
 
+const stranger: Peer = { commonName: '', organizations: [], chain: [], validFrom: 0, validUntil: 0 };
+
 /**
- * Who is at the other end, as the handshake found: undefined where the client showed no certificate, or one whose
- * chain does not end at an authority that the server trusted at that moment.
+ * Who is at the other end, as the handshake found: undefined where the client showed no certificate. Of one whose
+ * chain does not end at an authority that the server trusted at that moment nothing is told, and the chain is empty.
  */
 export function peerOf(socket: TLSSocket): Peer | undefined {
-  if (!socket.authorized) return undefined;
   const shown = socket.getPeerCertificate(true);
-  if (shown.raw === undefined) return undefined;
+  if (shown?.raw === undefined) return undefined;
+  if (!socket.authorized) return stranger;
   const peer = {
     commonName: last(shown.subject?.CN) ?? '',
     organizations: all(shown.subject?.O),
