@@ -1,6 +1,8 @@
-import type { Clock } from '../base/clock.ts';
+import { type Clock, sleep } from '../base/clock.ts';
+import { Fault, faultOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import type { KubeClient } from './client.ts';
+import { type Backoff, backoffMs } from '../base/retry.ts';
+import type { KubeClient, WatchEvent } from './client.ts';
 import type { KubeObject, Resource } from './objects.ts';
 
 export interface ReflectOptions<T extends KubeObject, K> {
@@ -37,4 +39,229 @@ export interface Reflector<K> extends AsyncDisposable {
   whenSynced(signal: AbortSignal): Promise<void>;
   /** When the server last said anything, bookmarks included, on the monotonic clock; undefined before. */
   readonly heardAt: number | undefined;
+}
+
+/** A server that comes back is noticed within seconds; a dozen reflectors asking so often are no load. */
+const backoff: Backoff = { firstMs: 200, maxMs: 5_000 };
+
+/** A watch that lasted this long without a word was a good one: the server ended it because it was time. */
+const goodWatchMs = 30_000;
+
+/** Failures in a row that the server answered with, after which not the moment but the resume point is at fault. */
+const refusalsUntilRelist = 3;
+
+const sayAgainMs = 60_000;
+
+/** Begins at once, and goes on until it is disposed of. A handler that throws is logged and changes nothing. */
+export function reflect<T extends KubeObject, K>(options: ReflectOptions<T, K>): Reflector<K> {
+  const { client, clock, resource, random = Math.random } = options;
+  const log = options.log.with({ kind: resource.kind });
+  const ending = new AbortController();
+  const { signal } = ending;
+  const store = storeOf(options, log);
+  const synced = gate();
+  let heardAt: number | undefined;
+  /** Where to resume; undefined when only a new list can tell what is there. */
+  let resumeAt: string | undefined;
+  let failures = 0;
+  let refusals = 0;
+  /** When it was last said that we cannot follow. */
+  let saidAt: number | undefined;
+
+  const query = {
+    signal,
+    ...(options.namespace === undefined ? {} : { namespace: options.namespace }),
+    ...(options.labelSelector === undefined ? {} : { labelSelector: options.labelSelector }),
+    ...(options.fieldSelector === undefined ? {} : { fieldSelector: options.fieldSelector }),
+    ...(options.metadataOnly === undefined ? {} : { metadataOnly: options.metadataOnly }),
+  };
+
+  const heard = () => {
+    heardAt = clock.elapsed();
+  };
+
+  /**
+   * Lists without a resourceVersion, which means "no older than now". With "0" an API server may answer from a
+   * cache that is behind what another one, or itself before a restart, has told us already: the store would go
+   * back in time. Since Kubernetes 1.31 the fresh answer comes from the cache as well, once it has caught up
+   * with etcd, so it costs no more. And where etcd was restored from a backup, the past is what there is.
+   */
+  const list = async () => {
+    const listed = new Set<string>();
+    let version = '';
+    for await (const page of client.pages<T>(resource, query)) {
+      if (signal.aborted) return;
+      heard();
+      for (const object of page.items) {
+        store.set(object);
+        const key = keyOf(object);
+        if (store.kept.has(key)) listed.add(key);
+      }
+      version = page.resourceVersion;
+    }
+    store.deleteAllBut(listed);
+    resumeAt = version;
+    synced.open();
+  };
+
+  const watch = async (from: string) => {
+    const startedAt = clock.elapsed();
+    for await (const event of client.watch<T>(resource, { ...query, resourceVersion: from })) {
+      // What was read already still comes after the end.
+      if (signal.aborted) return;
+      heard();
+      recovered();
+      const version = versionIn(event);
+      if (isOlder(version, resumeAt)) throw wentBack(resource);
+      resumeAt = version;
+      if (event.type === 'DELETED') store.delete(keyOf(event.object));
+      else if (event.type !== 'BOOKMARK') store.set(event.object);
+    }
+    if (clock.elapsed() - startedAt >= goodWatchMs) recovered();
+    else failures += 1;
+  };
+
+  const failed = (thrown: unknown) => {
+    const fault = faultOf(thrown, 'KUBE_FAILED');
+    failures += 1;
+    if (fault.code !== 'KUBE_UNREACHABLE') refusals += 1;
+    if (fault.code === 'KUBE_EXPIRED' || refusals >= refusalsUntilRelist) {
+      resumeAt = undefined;
+      refusals = 0;
+    }
+    // One failure is how an API server restarts.
+    const isNews = failures > 1 && (saidAt === undefined || clock.elapsed() - saidAt >= sayAgainMs);
+    if (!isNews) return;
+    saidAt = clock.elapsed();
+    log.warn('cannot follow the cluster', { fault, failures });
+  };
+
+  const recovered = () => {
+    failures = 0;
+    refusals = 0;
+    if (saidAt === undefined) return;
+    saidAt = undefined;
+    log.info('following the cluster again');
+  };
+
+  const run = async () => {
+    while (!signal.aborted) {
+      try {
+        if (resumeAt === undefined) await list();
+        if (resumeAt !== undefined) await watch(resumeAt);
+      } catch (thrown) {
+        if (signal.aborted) return;
+        failed(thrown);
+      }
+      if (failures > 0) await sleep(clock, backoffMs(backoff, failures, random), signal).catch(() => {});
+    }
+  };
+  const running = run();
+
+  return {
+    get: key => store.kept.get(key),
+    all: store.kept,
+    get synced() {
+      return synced.isOpen;
+    },
+    whenSynced: waiting => synced.passed(waiting),
+    get heardAt() {
+      return heardAt;
+    },
+    async [Symbol.asyncDispose]() {
+      const stopped = new Fault('CANCELLED', `stopped following ${resource.plural}`);
+      ending.abort(stopped);
+      synced.close(stopped);
+      await running;
+    },
+  };
+}
+
+/** By `namespace/name`, or `name` for kinds without namespaces. */
+export function keyOf({ metadata: { namespace, name } }: KubeObject): string {
+  return namespace === undefined ? name : `${namespace}/${name}`;
+}
+
+function storeOf<T extends KubeObject, K>(options: ReflectOptions<T, K>, log: Log) {
+  const kept = new Map<string, K>();
+  // Apart from what is kept, which belongs to whoever made it. Nothing is remembered of what was rejected.
+  const versions = new Map<string, string>();
+  const guarded = (key: string, handler: () => void) => {
+    try {
+      handler();
+    } catch (thrown) {
+      log.error('a handler of changes failed', { object: key, fault: faultOf(thrown) });
+    }
+  };
+  const remove = (key: string) => {
+    const before = kept.get(key);
+    if (before === undefined) return;
+    kept.delete(key);
+    versions.delete(key);
+    guarded(key, () => options.onDelete?.(key, before));
+  };
+  return {
+    kept,
+    delete: remove,
+    set(object: T) {
+      const key = keyOf(object);
+      const version = object.metadata.resourceVersion;
+      if (versions.get(key) === version) return;
+      guarded(key, () => {
+        const now = options.keep(object);
+        if (now === undefined) return remove(key);
+        const before = kept.get(key);
+        kept.set(key, now);
+        versions.set(key, version);
+        options.onSet?.(key, now, before);
+      });
+    },
+    deleteAllBut(listed: ReadonlySet<string>) {
+      for (const key of kept.keys()) if (!listed.has(key)) remove(key);
+    },
+  };
+}
+
+const versionIn = <T extends KubeObject>(event: WatchEvent<T>): string =>
+  event.type === 'BOOKMARK' ? event.resourceVersion : event.object.metadata.resourceVersion;
+
+/** Versions of one kind are decimal numbers that only grow; others are not compared. */
+function isOlder(version: string, known: string | undefined): boolean {
+  if (known === undefined || version === known) return false;
+  const less = version.length === known.length ? version < known : version.length < known.length;
+  return less && /^\d+$/.test(version) && /^\d+$/.test(known);
+}
+
+/** After etcd was restored from a backup the server tells nothing until it is past the version that we know. */
+const wentBack = ({ plural }: Resource) =>
+  new Fault('KUBE_EXPIRED', `the API server's ${plural} are older than they were: etcd was restored`);
+
+/** Opens once for all who wait. */
+function gate() {
+  let open = () => {};
+  let close = (_reason: unknown) => {};
+  let isOpen = false;
+  const opened = new Promise<void>((resolve, reject) => {
+    open = resolve;
+    close = reject;
+  });
+  // Nobody has to wait.
+  opened.catch(() => {});
+  return {
+    get isOpen() {
+      return isOpen;
+    },
+    open() {
+      isOpen = true;
+      open();
+    },
+    close: (reason: unknown) => close(reason),
+    passed: (signal: AbortSignal) =>
+      new Promise<void>((resolve, reject) => {
+        const stop = () => reject(signal.reason);
+        if (signal.aborted) return stop();
+        signal.addEventListener('abort', stop, { once: true });
+        opened.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
+      }),
+  };
 }
