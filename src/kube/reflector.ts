@@ -33,6 +33,12 @@ export interface Reflector<K> extends AsyncDisposable {
   /** By `namespace/name`, or `name` for kinds without namespaces. */
   get(key: string): K | undefined;
   readonly all: ReadonlyMap<string, K>;
+  /**
+   * Takes in what a request of the caller's own answered, so that it counts before the watch tells of it: a
+   * version, unless a newer one is known, or that there is no such object. No handler is called. Also for an
+   * object that `keep` did not want when the watch told of it.
+   */
+  put(key: string, answer: { version: string; kept: K } | undefined): void;
   /** Whether the first list is in. */
   readonly synced: boolean;
   /** Ends when the first list is in. @throws the signal's reason */
@@ -94,12 +100,12 @@ export function reflect<T extends KubeObject, K>(options: ReflectOptions<T, K>):
       heard();
       for (const object of page.items) {
         store.set(object);
-        const key = keyOf(object);
-        if (store.kept.has(key)) listed.add(key);
+        // Also what is not kept: somebody may begin to care for it before the last page.
+        listed.add(keyOf(object));
       }
       version = page.resourceVersion;
     }
-    store.deleteAllBut(listed);
+    store.deleteAllBut(listed, version);
     resumeAt = version;
     synced.open();
   };
@@ -112,9 +118,12 @@ export function reflect<T extends KubeObject, K>(options: ReflectOptions<T, K>):
       heard();
       recovered();
       const version = versionIn(event);
-      if (isOlder(version, resumeAt)) throw wentBack(resource);
+      if (isOlder(version, resumeAt)) {
+        store.forgetAhead();
+        throw wentBack(resource);
+      }
       resumeAt = version;
-      if (event.type === 'DELETED') store.delete(keyOf(event.object));
+      if (event.type === 'DELETED') store.delete(keyOf(event.object), version);
       else if (event.type !== 'BOOKMARK') store.set(event.object);
     }
     if (clock.elapsed() - startedAt >= goodWatchMs) recovered();
@@ -161,6 +170,7 @@ export function reflect<T extends KubeObject, K>(options: ReflectOptions<T, K>):
   return {
     get: key => store.kept.get(key),
     all: store.kept,
+    put: store.put,
     get synced() {
       return synced.isOpen;
     },
@@ -186,6 +196,14 @@ function storeOf<T extends KubeObject, K>(options: ReflectOptions<T, K>, log: Lo
   const kept = new Map<string, K>();
   // Apart from what is kept, which belongs to whoever made it. Nothing is remembered of what was rejected.
   const versions = new Map<string, string>();
+  /** Versions that were put, until the watch has come that far. */
+  const ahead = new Map<string, string>();
+  /** Whether news of this version is older than what was put. */
+  const isBehind = (key: string, version: string) => {
+    if (isOlder(version, ahead.get(key))) return true;
+    ahead.delete(key);
+    return false;
+  };
   const guarded = (key: string, handler: () => void) => {
     try {
       handler();
@@ -202,11 +220,27 @@ function storeOf<T extends KubeObject, K>(options: ReflectOptions<T, K>, log: Lo
   };
   return {
     kept,
-    delete: remove,
+    delete(key: string, version: string) {
+      if (!isBehind(key, version)) remove(key);
+    },
+    put(key: string, answer: { version: string; kept: K } | undefined) {
+      if (answer === undefined) {
+        kept.delete(key);
+        versions.delete(key);
+        ahead.delete(key);
+      } else if (!isOlder(answer.version, versions.get(key))) {
+        kept.set(key, answer.kept);
+        versions.set(key, answer.version);
+        ahead.set(key, answer.version);
+      }
+    },
+    forgetAhead: () => ahead.clear(),
     set(object: T) {
       const key = keyOf(object);
       const version = object.metadata.resourceVersion;
-      if (versions.get(key) === version) return;
+      // The answer of a request may lack what the object itself has, so the same version counts once more.
+      const isNews = ahead.has(key) || versions.get(key) !== version;
+      if (!isNews || isBehind(key, version)) return;
       guarded(key, () => {
         const now = options.keep(object);
         if (now === undefined) return remove(key);
@@ -216,8 +250,9 @@ function storeOf<T extends KubeObject, K>(options: ReflectOptions<T, K>, log: Lo
         options.onSet?.(key, now, before);
       });
     },
-    deleteAllBut(listed: ReadonlySet<string>) {
-      for (const key of kept.keys()) if (!listed.has(key)) remove(key);
+    /** @param version of the list: what was put since is not in it */
+    deleteAllBut(listed: ReadonlySet<string>, version: string) {
+      for (const key of kept.keys()) if (!listed.has(key) && !isBehind(key, version)) remove(key);
     },
   };
 }
