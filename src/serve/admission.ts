@@ -1,13 +1,13 @@
 import { isDeepStrictEqual } from 'node:util';
 import { faultOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import { documentOf } from '../spec/documents.ts';
+import { documentOf, type ManifestDocument } from '../spec/documents.ts';
 import { descend, shortened } from '../spec/field-path.ts';
 import { type Manifest, parseManifest } from '../spec/manifest.ts';
 import { formatProblem, type Problem } from '../spec/problem.ts';
 import type { Surroundings } from '../spec/surroundings.ts';
 import { reasonOf, validate } from '../spec/validate.ts';
-import type { ScaledObject } from '../spec/workload.ts';
+import type { Parsed, ScaledObject } from '../spec/workload.ts';
 import type { AdmissionAction, AdmissionCounts } from './admission-counts.ts';
 import { type ReviewRequest, readReview, reviewAnswer, type Verdict } from './admission-review.ts';
 import { type Handler, headerOf, json, type ServerAnswer, splitUrl } from './handler.ts';
@@ -105,16 +105,12 @@ async function judge(
   const { operation, object, subresource, kind } = review;
   if ((operation !== 'CREATE' && operation !== 'UPDATE') || subresource !== '') return allowed;
   if (object === undefined) return 'the request has no object';
-  if (object['kind'] !== kind) return `the object of the request is no ${kind}`;
+  const document = { ...documentOf(object), namespace: review.namespace };
+  const parsed = object['kind'] === kind ? parseManifest(document) : undefined;
+  if (parsed === undefined) return `the object of the request is no ${kind} of ${review.group}`;
   if (operation === 'UPDATE' && onlyRemovesFinalizers(review)) return allowed;
-  return await judgeObject(
-    review,
-    { object, action: operation === 'CREATE' ? 'create' : 'update' },
-    {
-      ...options,
-      signal,
-    },
-  );
+  const action = operation === 'CREATE' ? 'create' : 'update';
+  return await judgeObject(review, { document, parsed, action }, { ...options, signal });
 }
 
 /**
@@ -133,19 +129,17 @@ function finalizers(object: unknown): number {
 }
 
 interface Judged {
-  object: Readonly<Record<string, unknown>>;
+  document: ManifestDocument;
+  parsed: Parsed<Manifest>;
   action: AdmissionAction;
 }
 
 async function judgeObject(
   { kind, namespace, dryRun }: ReviewRequest,
-  { object, action }: Judged,
+  { document, parsed, action }: Judged,
   { neighbourhood, counts, log, signal }: AdmissionOptions & { signal: AbortSignal },
 ): Promise<Verdict> {
-  const document = { ...documentOf(object), namespace };
   if (kind === 'ScaledObject') counts.validated(namespace, action);
-  const parsed = parseManifest(document);
-  if (parsed === undefined) return refusal([{ problem: `the object is no ${kind}` }]);
   const odd = parsed.ok ? [] : parsed.problems;
   const manifest = parsed.ok ? parsed.value : parsed.rest;
   if (manifest === undefined) return refusal(odd);
