@@ -6,6 +6,7 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import process from 'node:process';
 import { crdFiles } from '../src/spec/crd.ts';
+import { deployManifest } from './gen/deploy-manifest.ts';
 import { faultsPage } from './gen/faults-page.ts';
 import { scalerIndex } from './gen/scaler-index.ts';
 import { scalerPages } from './gen/scaler-pages.ts';
@@ -39,7 +40,13 @@ if (misnamed.length > 0) {
   process.exit(1);
 }
 const declared = scalers.flatMap(({ scaler }) => (scaler === undefined ? [] : [scaler]));
-const files = [...crdFiles(), ...scalerPages(declared), scalerSchema(declared), faultsPage()];
+const files = [
+  ...crdFiles(),
+  await deployManifest(),
+  ...scalerPages(declared),
+  scalerSchema(declared),
+  faultsPage(),
+];
 for (const file of files) await settle(file);
 await removeLeftovers(new Set(files.map(file => file.path)));
 
