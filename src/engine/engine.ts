@@ -298,14 +298,7 @@ export function createEngine(options: EngineOptions): Engine {
 
   async function close(): Promise<void> {
     timer?.[Symbol.dispose]();
-    for (const one of held.values()) {
-      // When it was last active is told while it is not; whoever runs it next is to know.
-      const { workload, memory } = one.run;
-      const { report, lastActiveAt } = memory;
-      if (report !== undefined && lastActiveAt !== undefined && report.lastActiveAt !== lastActiveAt)
-        world.report(workload, lastWord(report, lastActiveAt));
-      letGo(one);
-    }
+    for (const one of held.values()) letGo(one);
     stop.abort(new Fault('CANCELLED', 'the engine was stopped'));
     const quiet = Promise.all(underWay).then(() => sources[Symbol.asyncDispose]());
     await new Promise<void>(resolve => {
@@ -378,10 +371,4 @@ function statusOf({ workload, memory, triggers }: WorkloadRun): WorkloadStatus {
       errors: state.errors,
     })),
   };
-}
-
-/** The last report once more, without what it said of a moment. */
-function lastWord(report: Report, lastActiveAt: number): Report {
-  const { change: _change, created: _created, ...rest } = report;
-  return { ...rest, lastActiveAt };
 }

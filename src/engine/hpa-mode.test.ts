@@ -413,16 +413,3 @@ it('A record of an activation comes to the recorded decision again', async () =>
   expect(record?.kind).toBe('activation');
   expect(record && recompute(record)).toEqual(record?.decision);
 });
-
-it('When the engine ends it tells when a workload was last active', async () => {
-  const run = running();
-  run.source.value = 1;
-  await run.begin();
-  await run.poll();
-  const before = run.report?.lastActiveAt;
-
-  await run.engine[Symbol.asyncDispose]();
-
-  expect(before).toBeUndefined();
-  expect(run.report?.lastActiveAt).toBe(run.clock.now() - 1);
-});
