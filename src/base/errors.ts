@@ -39,6 +39,10 @@ export const faultCodes = {
     retry: false,
     means: 'A claimed message no longer belongs to us; the source will deliver it again.',
   },
+  KUBECONFIG_INVALID: {
+    retry: false,
+    means: 'The kubeconfig, or a file that it names, is missing or cannot be used.',
+  },
   KUBE_NOT_FOUND: { retry: true, means: 'The API server has no such object or kind.' },
   KUBE_CONFLICT: { retry: true, means: 'Somebody else changed the object in the cluster meanwhile.' },
   KUBE_EXISTS: { retry: false, means: 'An object with this name is in the cluster already.' },

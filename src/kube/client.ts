@@ -157,7 +157,7 @@ export interface KubeClientOptions {
 /** Opens nothing yet; connections are made by the first request. */
 export function kubeClient(config: KubeConfig, options: KubeClientOptions): KubeClient {
   const { clock, log, random = Math.random } = options;
-  const line = connection(config, { clock, userAgent: options.userAgent ?? 'eventide' });
+  const line = connection(config, { clock, log, userAgent: options.userAgent ?? 'eventide' });
   const ask = caller({ line, clock, log });
   const base = new URL(config.server).pathname.replace(/\/$/, '');
   const pathOf = (resource: Resource, place: Place) => base + objectPath(resource, place);

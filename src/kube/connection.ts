@@ -1,7 +1,8 @@
 import { Agent, type Dispatcher, ProxyAgent } from 'undici';
 import type { Clock } from '../base/clock.ts';
-import { Fault } from '../base/errors.ts';
+import { Fault, faultOf } from '../base/errors.ts';
 import { networkFault } from '../base/http.ts';
+import type { Log } from '../base/log.ts';
 import { withoutSecrets } from '../base/secret.ts';
 import { tlsIdentity } from '../base/tls.ts';
 import type { Impersonation, KubeConfig, KubeCredentials } from './kubeconfig.ts';
@@ -47,11 +48,14 @@ const idleMs = 60_000;
 type Agents = Record<Purpose, Dispatcher> & { identity: string };
 
 /** Opens nothing yet. */
-export function connection(config: KubeConfig, options: { clock: Clock; userAgent: string }): Connection {
+export function connection(
+  config: KubeConfig,
+  options: { clock: Clock; log: Log; userAgent: string },
+): Connection {
   const origin = new URL(config.server).origin;
   const host = new URL(config.server).host;
   const fixedHeaders = { 'user-agent': options.userAgent, ...impersonationHeaders(config.impersonate) };
-  const current = currentCredentials(config, options.clock);
+  const current = currentCredentials(config, options);
   let agents: Agents | undefined;
 
   const agentsFor = (credentials: KubeCredentials): Agents => {
@@ -68,7 +72,7 @@ export function connection(config: KubeConfig, options: { clock: Clock; userAgen
     return agents;
   };
 
-  const faultOf = (thrown: unknown, signal: AbortSignal): Fault => {
+  const networkFaultOf = (thrown: unknown, signal: AbortSignal): Fault => {
     const fault = networkFault(thrown, `the API server at ${host}`, signal);
     return fault.code.startsWith('SOURCE_')
       ? new Fault('KUBE_UNREACHABLE', fault.message, { cause: thrown })
@@ -93,7 +97,7 @@ export function connection(config: KubeConfig, options: { clock: Clock; userAgen
         },
       });
     } catch (thrown) {
-      throw faultOf(thrown, exchange.signal);
+      throw networkFaultOf(thrown, exchange.signal);
     }
   };
 
@@ -108,7 +112,7 @@ export function connection(config: KubeConfig, options: { clock: Clock; userAgen
       await response.body.dump();
       return await sendOnce(exchange, renewed);
     },
-    faultOf,
+    faultOf: networkFaultOf,
     clean: text => withoutSecrets(text, [current.last?.authorization?.reveal().replace(/^\S+ /, '')]),
     async [Symbol.asyncDispose]() {
       if (agents === undefined) return;
@@ -118,13 +122,19 @@ export function connection(config: KubeConfig, options: { clock: Clock; userAgen
 }
 
 /** The credentials, read once a minute and when the server has refused them, by one reader at a time. */
-function currentCredentials(config: KubeConfig, clock: Clock) {
+function currentCredentials(config: KubeConfig, { clock, log }: { clock: Clock; log: Log }) {
   let last: KubeCredentials | undefined;
   let readAt = 0;
   let reading: Promise<KubeCredentials> | undefined;
   const read = async (refused: boolean) => {
     try {
       last = await config.credentials(refused);
+      readAt = clock.elapsed();
+      return last;
+    } catch (thrown) {
+      // A file that is being replaced, or a plugin that fails now and then: the old ones may do for a while.
+      if (last === undefined || refused) throw thrown;
+      log.warn('the credentials for the API server cannot be read again', { fault: faultOf(thrown) });
       readAt = clock.elapsed();
       return last;
     } finally {

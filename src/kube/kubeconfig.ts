@@ -1,4 +1,7 @@
+import { delimiter, join } from 'node:path';
 import type { Secret } from '../base/secret.ts';
+import { inClusterConfig } from './in-cluster.ts';
+import { kubeconfigFrom } from './kubeconfig-file.ts';
 
 /** What may change while we run: files rotate, tokens run out. PEM texts and header values. */
 export interface KubeCredentials {
@@ -37,7 +40,40 @@ export interface KubeConfig {
    * Reads the credentials as they are now. The caller asks again once a minute.
    *
    * @param refused the server has just refused the last ones: get new ones
-   * @throws Fault KUBE_REFUSED where they cannot be had
+   * @throws Fault KUBECONFIG_INVALID or KUBE_REFUSED where they cannot be had
    */
   credentials(refused: boolean): Promise<KubeCredentials>;
+}
+
+/** The variables of the environment that say where the cluster is. */
+export type KubeEnvironment = Readonly<Record<string, string | undefined>>;
+
+export interface KubeConfigOptions {
+  /** A kubeconfig to read instead of looking for one. */
+  file?: string | undefined;
+  /** Instead of the kubeconfig's `current-context`. */
+  context?: string | undefined;
+  /** KUBECONFIG, KUBERNETES_SERVICE_HOST and _PORT, HTTPS_PROXY, HTTP_PROXY and NO_PROXY are looked at. */
+  environment: KubeEnvironment;
+  /** The user's home directory. */
+  home: string;
+  /** Where a pod finds its token; the usual folder unless told. */
+  serviceAccountFolder?: string;
+}
+
+/**
+ * Finds out where the cluster is, in the order of controller-runtime, which KEDA uses: the file named, the files
+ * in KUBECONFIG, the pod's service account, and `~/.kube/config`. Reads no credentials yet.
+ *
+ * @throws Fault KUBECONFIG_INVALID naming file and field
+ */
+export async function loadKubeConfig(options: KubeConfigOptions): Promise<KubeConfig> {
+  const { file, environment, home } = options;
+  if (file !== undefined) return await kubeconfigFrom([file], options);
+  const named = (environment['KUBECONFIG'] ?? '').split(delimiter);
+  const files = named.filter(path => path !== '');
+  if (files.length > 0) return await kubeconfigFrom(files, options);
+  // A context is a word of kubeconfigs only.
+  const inCluster = options.context === undefined ? await inClusterConfig(options) : undefined;
+  return inCluster ?? (await kubeconfigFrom([join(home, '.kube', 'config')], options));
 }
