@@ -4,6 +4,7 @@ import type { AutoscalerMetric, AutoscalerSpec } from '../engine/ports.ts';
 import { excludedLabels, pauseOf } from '../spec/annotations.ts';
 import { labelValue } from '../spec/label-value.ts';
 import type { ScaledObject, ScalingBehavior, ScalingRules } from '../spec/workload.ts';
+import { marks } from './marks.ts';
 import type { KubeObject, OwnerReference } from './objects.ts';
 
 /** A HorizontalPodAutoscaler of autoscaling/v2, as far as we write or compare it. */
@@ -56,9 +57,6 @@ export interface WantedHpa {
   spec: HpaSpec & { metrics: readonly HpaMetricSpec[] };
 }
 
-/** The label, on the autoscaler and in the selector of its metrics, that says whose it is. */
-export const ownerLabel = 'scaledobject.keda.sh/name';
-
 const compositeName = 'composite-metric';
 const longestName = 253;
 
@@ -83,11 +81,11 @@ export function autoscalerObject(workload: ScaledObject, wanted: AutoscalerSpec,
     'app.kubernetes.io/part-of': labelValue(workload.name),
     'app.kubernetes.io/managed-by': 'keda-operator',
     // KEDA has it on the ScaledObject by now, and copies it from there.
-    [ownerLabel]: labelValue(workload.name),
+    [marks.scaledObjectName]: labelValue(workload.name),
   };
   const excluded = new Set(excludedLabels(workload));
   for (const [key, value] of Object.entries(workload.labels)) if (!excluded.has(key)) labels[key] = value;
-  if (excluded.has(ownerLabel)) delete labels[ownerLabel];
+  if (excluded.has(marks.scaledObjectName)) delete labels[marks.scaledObjectName];
   const behavior = behaviorOf(workload, wanted.behavior);
   return {
     metadata: {
@@ -156,7 +154,7 @@ function metricSpec(metric: AutoscalerMetric, scaledObject: string): HpaMetricSp
     return {
       type: 'External',
       external: {
-        metric: { name, selector: { matchLabels: { [ownerLabel]: labelValue(scaledObject) } } },
+        metric: { name, selector: { matchLabels: { [marks.scaledObjectName]: labelValue(scaledObject) } } },
         target: type === 'Value' ? { type, value: quantity } : { type, averageValue: quantity },
       },
     };
@@ -271,3 +269,53 @@ function contains(
 ): boolean {
   return Object.entries(some).every(([key, value]) => all[key] === value);
 }
+
+/** What a merge patch is made from besides what is wanted. */
+export interface PatchBase {
+  /** Of the autoscaler that is meant: another one of the same name is not touched. */
+  uid: string;
+  /** What was wanted before: labels and annotations that are not wanted any more are taken off. */
+  previous: WantedHpa | undefined;
+  /** The owners it has; undefined where they are known to be right. */
+  owners: readonly OwnerReference[] | undefined;
+}
+
+/** A merge patch that makes an autoscaler what is wanted and leaves what others added to its metadata. */
+export function autoscalerPatch({ metadata, spec }: WantedHpa, { uid, previous, owners }: PatchBase): object {
+  const rules = completeBehavior(spec.behavior);
+  const others = owners?.filter(({ controller, uid: each }) => {
+    return controller !== true && each !== metadata.ownerReferences[0]?.uid;
+  });
+  return {
+    metadata: {
+      uid,
+      labels: changes(metadata.labels, previous?.metadata.labels),
+      annotations: changes(metadata.annotations, previous?.metadata.annotations),
+      ...(others === undefined ? {} : { ownerReferences: [...metadata.ownerReferences, ...others] }),
+    },
+    spec: {
+      scaleTargetRef: spec.scaleTargetRef,
+      minReplicas: spec.minReplicas,
+      maxReplicas: spec.maxReplicas,
+      metrics: spec.metrics,
+      behavior:
+        rules === undefined ? null : { scaleUp: whole(rules.scaleUp), scaleDown: whole(rules.scaleDown) },
+    },
+  };
+}
+
+function changes(
+  wanted: Readonly<Record<string, string>>,
+  before: Readonly<Record<string, string>> = {},
+): Record<string, string | null> {
+  const gone = Object.keys(before).filter(key => !Object.hasOwn(wanted, key));
+  return { ...wanted, ...Object.fromEntries(gone.map(key => [key, null])) };
+}
+
+/** In a merge patch what is left out stays as it is, and what is null goes. */
+const whole = ({ stabilizationWindowSeconds, selectPolicy, policies, tolerance }: ScalingRules) => ({
+  stabilizationWindowSeconds: stabilizationWindowSeconds ?? null,
+  selectPolicy,
+  policies,
+  tolerance: tolerance ?? null,
+});
