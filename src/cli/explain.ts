@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import process from 'node:process';
@@ -8,10 +9,13 @@ import { httpClient } from '../base/http.ts';
 import type { DecisionRecord } from '../engine/records.ts';
 import { didYouMean } from '../spec/suggest.ts';
 
-interface ExplainOptions {
+export interface ExplainOptions {
   state: string;
   last: string;
   json?: boolean;
+  namespace?: string;
+  kubeconfig?: string;
+  context?: string;
 }
 
 /** Where a running eventide answers, as it wrote it into its state folder. */
@@ -24,23 +28,50 @@ export interface ApiAddress {
 /** The file in the state folder that says so. */
 export const apiFile = 'api.json';
 
-/** `eventide explain WORKLOAD`. @throws Fault USAGE, SOURCE_UNREACHABLE where nothing runs with this state folder */
+/** What was decided about one workload. */
+export interface Explained {
+  key: string;
+  records: readonly ExplainedRecord[];
+}
+
+/** A record as it comes over the wire. */
+export type ExplainedRecord = DecisionRecord & Serialised;
+
+/**
+ * `eventide explain WORKLOAD`: of the eventide that runs with the state folder, or of the operator of a cluster
+ * where one is named or nothing runs here.
+ *
+ * @throws Fault USAGE, SOURCE_UNREACHABLE where nothing runs with this state folder and there is no cluster
+ */
 export async function explain(workload: string, options: ExplainOptions): Promise<0> {
   const last = Number(options.last);
   if (!Number.isInteger(last) || last < 1)
     throw new Fault('USAGE', `--last needs a whole number, not "${options.last}"`);
-  const ask = await connect(options.state);
-  const workloads = (await ask('/v1/workloads')) as { key: string; kind: string; name: string }[];
-  const { key } = choose(workload, workloads);
-  const records = (await ask(
-    `/v1/records?workload=${encodeURIComponent(key)}&last=${last}`,
-  )) as (DecisionRecord & Serialised)[];
+  const { key, records } = await explained(workload, options, last);
   const now = Date.now();
   const text = options.json
     ? JSON.stringify(records, null, 2)
     : records.map(record => tell(record, now)).join('\n');
   process.stdout.write(`${records.length === 0 ? `${key}: nothing was decided yet` : text}\n`);
   return 0;
+}
+
+async function explained(workload: string, options: ExplainOptions, last: number): Promise<Explained> {
+  const { namespace, kubeconfig, context } = options;
+  const here = existsSync(join(options.state, apiFile));
+  const named = namespace !== undefined || kubeconfig !== undefined || context !== undefined;
+  if (here && !named) return await explainedHere(workload, options.state, last);
+  const { explainedInCluster, hasCluster } = await import('./explain-cluster.ts');
+  if (!named && !(await hasCluster(options))) return await explainedHere(workload, options.state, last);
+  return await explainedInCluster(parse(workload), { ...options, last });
+}
+
+async function explainedHere(workload: string, stateFolder: string, last: number): Promise<Explained> {
+  const ask = await connect(stateFolder);
+  const workloads = (await ask('/v1/workloads')) as { key: string; kind: string; name: string }[];
+  const { key } = choose(workload, workloads);
+  const records = await ask(`/v1/records?workload=${encodeURIComponent(key)}&last=${last}`);
+  return { key, records: records as ExplainedRecord[] };
 }
 
 /** Faults come as JSON. */
@@ -84,13 +115,25 @@ const kinds: Record<string, string> = {
   scaledjob: 'ScaledJob',
 };
 
+/** `so/NAME`, `sj/NAME`, `ScaledObject/NAMESPACE/NAME` or just a name. */
+export interface Asked {
+  kind: string | undefined;
+  namespace: string | undefined;
+  name: string;
+}
+
+function parse(asked: string): Asked {
+  const parts = asked.split('/');
+  const kind = parts.length > 1 ? kinds[(parts[0] ?? '').toLowerCase()] : undefined;
+  const namespace = parts.length > 2 ? parts[1] : undefined;
+  return { kind, namespace, name: parts.at(-1) ?? asked };
+}
+
 function choose(
   asked: string,
   workloads: readonly { key: string; kind: string; name: string }[],
 ): { key: string } {
-  const [first = '', second] = asked.split('/');
-  const kind = second === undefined ? undefined : kinds[first.toLowerCase()];
-  const name = second ?? first;
+  const { kind, name } = parse(asked);
   const found = workloads.filter(
     each => each.key === asked || (each.name === name && (kind ?? each.kind) === each.kind),
   );

@@ -63,6 +63,12 @@ export interface WorkloadStatus {
   /** How much later than due the last decision was begun, in milliseconds. */
   lateMs: number;
   triggers: readonly TriggerStatus[];
+  /** What the formula last came to; undefined without one, or before. */
+  composite?: { value: number | undefined; active: boolean };
+  /** Changes of a target's replicas by us, and those that were not done; of a ScaledObject only. */
+  changes?: { out: number; in: number; failed: number };
+  /** Messages handed to Jobs, and what became of them; of a ScaledJob only. */
+  messages?: { claimed: number; acknowledged: number; released: number; deadLettered: number };
 }
 
 /** How one trigger is. */
@@ -353,8 +359,8 @@ export function createEngine(options: EngineOptions): Engine {
 
 function statusOf({ workload, memory, triggers }: WorkloadRun): WorkloadStatus {
   const { key, kind, namespace, name } = workload;
-  const { report, errors, lateMs } = memory;
-  return {
+  const { report, errors, lateMs, composite, changes, messages } = memory;
+  const status: WorkloadStatus = {
     key,
     kind,
     namespace,
@@ -371,4 +377,8 @@ function statusOf({ workload, memory, triggers }: WorkloadRun): WorkloadStatus {
       errors: state.errors,
     })),
   };
+  if (kind === 'ScaledObject') status.changes = changes;
+  else status.messages = messages;
+  if (composite !== undefined) status.composite = composite;
+  return status;
 }

@@ -23,6 +23,12 @@ export interface Memory {
   readonly metrics: Map<string, AutoscalerMetric>;
   /** Decisions that something could not be read for, or that could not be carried out. */
   errors: number;
+  /** What the formula last came to; undefined without one, or before. */
+  composite: { value: number | undefined; active: boolean } | undefined;
+  /** Changes of the target's replicas by us, and those that were not done. */
+  readonly changes: { out: number; in: number; failed: number };
+  /** Messages handed to Jobs, and what became of them. */
+  readonly messages: { claimed: number; acknowledged: number; released: number; deadLettered: number };
   /** How much later than due the last decision was begun, in milliseconds. */
   lateMs: number;
   /** Undefined for a ScaledObject. */
@@ -43,6 +49,9 @@ export function newMemory(recordsPerWorkload: number): Memory {
     replicas: undefined,
     metrics: new Map(),
     errors: 0,
+    composite: undefined,
+    changes: { out: 0, in: 0, failed: 0 },
+    messages: { claimed: 0, acknowledged: 0, released: 0, deadLettered: 0 },
     lateMs: 0,
     jobs: undefined,
     lead: undefined,

@@ -7,7 +7,7 @@ import type { ScaledJobReason } from '../spec/conditions.ts';
 import type { ScaledJob } from '../spec/workload.ts';
 import { applyHistoryLimits, applyJobs } from './apply.ts';
 import type { EngineContext } from './context.ts';
-import { type DeliveryRun, startDelivery } from './deliver/delivery.ts';
+import { type DeliveryRun, type Settlement, startDelivery } from './deliver/delivery.ts';
 import type { DeliverySource } from './deliver/source.ts';
 import { JobList } from './job-list.ts';
 import type { Memory } from './memory.ts';
@@ -134,12 +134,23 @@ export function runScaledJob(
     if (fault !== undefined) return fault;
     try {
       const sources = triggers.states.map(deliverySource);
-      delivery = startDelivery(workload, sources, { world, clock, log, random: context.random });
+      const { random } = context;
+      delivery = startDelivery(workload, sources, { world, clock, log, random, onClaimed, onSettled });
     } catch (thrown) {
       return faultOf(thrown);
     }
     delivery.resume(jobs.all);
     return delivery;
+  }
+
+  const onClaimed = () => {
+    memory.messages.claimed += 1;
+  };
+
+  function onSettled({ outcome, messages }: Settlement): void {
+    if (outcome === 'acknowledged') memory.messages.acknowledged += messages;
+    else if (outcome === 'released') memory.messages.released += messages;
+    else if (outcome === 'dead-lettered') memory.messages.deadLettered += messages;
   }
 
   function deliverySource(state: TriggerState): DeliverySource {

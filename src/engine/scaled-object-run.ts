@@ -1,5 +1,5 @@
 import { type Fault, type FaultCode, faultOf } from '../base/errors.ts';
-import { activityOf } from '../decide/activity.ts';
+import { activityOf, type CompositeAnswer } from '../decide/activity.ts';
 import * as say from '../decide/conditions.ts';
 import {
   type DirectDecision,
@@ -209,6 +209,7 @@ export function runScaledObject(
       })),
       combined,
     );
+    memory.composite = combined && { value: valueOf(combined), active };
     const external =
       composite === undefined
         ? terms.flatMap(term => metricsOf(term.state, term.answer))
@@ -253,9 +254,13 @@ export function runScaledObject(
       const fault = faultOf(thrown, 'WORLD_FAILED');
       log.warn('the replicas could not be set', { workload: workload.key, fault });
       memory.errors += 1;
+      memory.changes.failed += 1;
       return fault;
     }
-    if (decision.kind === 'scale') memory.replicas = decision.to;
+    if (decision.kind === 'scale') {
+      memory.changes[decision.to > (memory.replicas ?? 0) ? 'out' : 'in'] += 1;
+      memory.replicas = decision.to;
+    }
     if (decision.refreshesLastActive) memory.lastActiveAt = now;
     return undefined;
   }
@@ -362,6 +367,10 @@ function forgetOthers({ healths, metrics }: Memory, states: readonly TriggerStat
   const places = new Set(states.map(placeOf));
   for (const known of [healths, metrics])
     for (const place of known.keys()) if (!places.has(place)) known.delete(place);
+}
+
+function valueOf({ answer }: CompositeAnswer): number | undefined {
+  return answer?.kind === 'read' || answer?.kind === 'fallback' ? answer.value : undefined;
 }
 
 const aimOf = ({ target, targetType }: { target: number; targetType: 'AverageValue' | 'Value' }) => ({

@@ -21,6 +21,8 @@ export interface DeliveryDeps {
   log: Log;
   /** A number in [0, 1), to spread waits. */
   random?: () => number;
+  /** Told of every message that was claimed to begin an attempt. */
+  onClaimed?(): void;
   /** Told when all messages of a Job are settled and that is kept with the Job. */
   onSettled?(settlement: Settlement): void;
 }
@@ -163,6 +165,7 @@ export function startDelivery(
     const { messageId: id, body, receipt, lockedUntil } = claim;
     const key = messageKey(outlet.type, outlet.queueId, id);
     const attempt = ledger.nextAttempt(key);
+    deps.onClaimed?.();
     const extendAt = keeper.extendAt({ outlet }, lockedUntil);
     const times = { extendAt, claimedAt: clock.now(), sentAt: claim.sentAt };
     const message = heldMessage({ id, key, attempt, outlet, receipt, body, ...times });
