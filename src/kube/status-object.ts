@@ -31,7 +31,7 @@ export interface StatusCondition {
 /** What a report does not tell and the cluster does. */
 export interface StatusFacts {
   /** What the ScaledObject scales, once that is resolved. */
-  target?: { group: string; version: string; kind: string; plural: string };
+  target?: { kind: string; gvkr: NonNullable<Status['scaleTargetGVKR']> };
   /** The HorizontalPodAutoscaler that was ensured last. */
   hpaName?: string;
 }
@@ -195,7 +195,6 @@ function tellTarget(
     wanted.originalReplicaCount = original;
   if (hpaName !== undefined) wanted.hpaName = hpaName;
   if (target === undefined) return;
-  const { group, version, kind, plural } = target;
-  wanted.scaleTargetKind = `${group}/${version}.${kind}`;
-  wanted.scaleTargetGVKR = { group, version, kind, resource: plural };
+  wanted.scaleTargetKind = target.kind;
+  wanted.scaleTargetGVKR = { ...target.gvkr };
 }

@@ -129,10 +129,10 @@ export function statusWriter(options: StatusWriterOptions): StatusWriter {
   return {
     report(workload, report) {
       const { key } = workload;
-      const one = known(key, workload);
       const object = live(key);
       // The last words of a run whose object is gone, or is another one by now.
       if (object === undefined || object.uid !== workload.uid) return;
+      const one = known(key, workload);
       const before = { report: one.report, live: statusIn(object) };
       for (const told of eventsOf(workload, report, before)) {
         events.record({ ...told, regarding: regarding(workload) });
