@@ -11,6 +11,7 @@ import {
   serverCertificate,
   serverKey,
 } from '../../test/certificates.ts';
+import { Secret } from '../base/secret.ts';
 import { type Handler, headerOf } from './handler.ts';
 import { listenOnLoopback, listenTls } from './listen.ts';
 
@@ -67,11 +68,9 @@ describe('listenOnLoopback', () => {
   });
 });
 
-const given = {
-  host: '127.0.0.1',
-  port: 0,
-  certificate: () => ({ cert: serverCertificate, key: serverKey }),
-};
+const ours = { cert: serverCertificate, key: new Secret(serverKey) };
+const another = { cert: clientCertificate, key: new Secret(clientKey) };
+const given = { host: '127.0.0.1', port: 0, certificate: () => ours };
 
 const clientIdentity = { cert: clientCertificate, key: clientKey };
 
@@ -179,12 +178,12 @@ describe('listenTls', () => {
   });
 
   it('shows another certificate after a reload, while open connections go on', async () => {
-    let certificate = { cert: serverCertificate, key: serverKey };
+    let certificate = ours;
     await using server = await listenTls({ ...given, handler: echo, certificate: () => certificate });
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
     await ask(server.port, { agent, path: '/before' });
 
-    certificate = { cert: clientCertificate, key: clientKey };
+    certificate = another;
     server.reload();
     const after = await ask(server.port, { agent, path: '/after' });
 
@@ -194,10 +193,10 @@ describe('listenTls', () => {
   });
 
   it('keeps the certificate it has when the new one is not usable', async () => {
-    let certificate = { cert: serverCertificate, key: serverKey };
+    let certificate = ours;
     await using server = await listenTls({ ...given, handler: echo, certificate: () => certificate });
 
-    certificate = { cert: clientCertificate, key: serverKey };
+    certificate = { cert: another.cert, key: ours.key };
 
     expect(() => server.reload()).toThrow();
     expect(await shownCertificate(server.port)).toBe('server');

@@ -3,6 +3,7 @@ import { createServer, type Server } from 'node:http';
 import { createSecureServer, type Http2SecureServer, type ServerHttp2Session } from 'node:http2';
 import type { AddressInfo, Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
+import type { Identity } from '../base/x509.ts';
 import { exchange, type Incoming } from './exchange.ts';
 import type { Handler, Peer } from './handler.ts';
 import { peerOf } from './peer.ts';
@@ -74,16 +75,9 @@ export async function listen({ host, port, handler, bodyLimit = oneMiB }: Listen
   };
 }
 
-export interface ServingCertificate {
-  /** PEM: the certificate, and whoever is between it and the authority. */
-  cert: string;
-  /** PEM. */
-  key: string;
-}
-
 export interface ListenTlsOptions extends ListenOptions {
   /** Asked at the start and at each reload. */
-  certificate(): ServingCertificate;
+  certificate(): Identity;
   /** The authorities (PEM) whose clients are believed; clients are asked for a certificate only where it is given. */
   clientCas?(): readonly string[];
 }
@@ -140,7 +134,7 @@ function secureContext({ certificate, clientCas }: ListenTlsOptions) {
   const { cert, key } = certificate();
   return {
     cert,
-    key,
+    key: key.reveal(),
     // An empty list trusts nobody; no list would trust every public authority.
     ca: [...(clientCas?.() ?? [])],
     minVersion: 'TLSv1.2' as const,
