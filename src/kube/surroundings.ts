@@ -131,7 +131,7 @@ export class ClusterSurroundings {
       const remembered = this.#admitted.get(key);
       if (found === undefined) continue;
       const parsed = parseScaledObject(documentOf({ ...identity, ...found }));
-      const stored = parsed.ok ? parsed.value : parsed.rest;
+      const stored = parsed.ok ? parsed.value : parsed.admissible;
       if (stored === undefined || remembered === undefined) return stored;
       if (stored.generation >= remembered.generation) return stored;
     }

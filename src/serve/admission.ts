@@ -141,7 +141,7 @@ async function judgeObject(
 ): Promise<Verdict> {
   if (kind === 'ScaledObject') counts.validated(namespace, action);
   const odd = parsed.ok ? [] : parsed.problems;
-  const manifest = parsed.ok ? parsed.value : parsed.rest;
+  const manifest = parsed.ok ? parsed.value : parsed.admissible;
   if (manifest === undefined) return refusal(odd);
   const around = await neighbourhood.around(manifest, { operation: action, dryRun }, signal);
   const found = validate({ manifest, document }, around);

@@ -10,6 +10,8 @@ export class Findings {
   readonly notices: Problem[];
   /** Those of the problems that leave the rest of the document as clear as without them. */
   readonly surpluses: Problem[];
+  /** Those of the problems that KEDA and the API server let pass at first. */
+  readonly tolerances: Problem[];
 
   constructor(document: ManifestDocument, path: FieldPath = [], gathered?: Findings) {
     this.document = document;
@@ -17,6 +19,7 @@ export class Findings {
     this.problems = gathered?.problems ?? [];
     this.notices = gathered?.notices ?? [];
     this.surpluses = gathered?.surpluses ?? [];
+    this.tolerances = gathered?.tolerances ?? [];
   }
 
   /** The same gathering, seen from a field further in. */
@@ -30,14 +33,21 @@ export class Findings {
     return undefined;
   }
 
-  /**
-   * Something is here that should not be, and everything else can be read all the same: KEDA and the API server
-   * take the object in. Always undefined, so that a reader can return it.
-   */
-  surplus(problem: string, mending?: string): undefined {
+  /** Something is here that should not be, and everything else can be read all the same. */
+  surplus(problem: string, mending?: string): void {
     const placed = this.#placed(problem, mending);
     this.problems.push(placed);
     this.surpluses.push(placed);
+  }
+
+  /**
+   * Something that nothing can be made of, although KEDA and the API server take the object in. Always undefined, so
+   * that a reader can return it.
+   */
+  tolerated(problem: string, mending?: string): undefined {
+    const placed = this.#placed(problem, mending);
+    this.problems.push(placed);
+    this.tolerances.push(placed);
     return undefined;
   }
 

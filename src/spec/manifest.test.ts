@@ -5,12 +5,17 @@ import { type Manifest, parseManifest } from './manifest.ts';
 import { formatProblem } from './problem.ts';
 import type { Parsed } from './workload.ts';
 
-/** What became of the first document of a text, with problems and notices as lines. */
-function read(text: string) {
+function parse(text: string): Parsed<Manifest> {
   const [document] = readDocuments(text, 'f.yaml').documents;
   if (document === undefined) throw new Error('the text holds no document');
   const parsed = parseManifest(document);
   if (parsed === undefined) throw new Error('the kind is not ours');
+  return parsed;
+}
+
+/** What became of the first document of a text, with problems and notices as lines. */
+function read(text: string) {
+  const parsed = parse(text);
   return {
     value: parsed.ok ? parsed.value : undefined,
     problems: parsed.ok ? [] : parsed.problems.map(formatProblem),
@@ -214,6 +219,40 @@ status: { anything: [1] }
     expect(problems).toHaveLength(1);
     expect(problems[0]).toContain(sentence);
   });
+});
+
+describe('what is wrong with a ScaledObject', () => {
+  const behavior = (policy: string) =>
+    `  advanced: { horizontalPodAutoscalerConfig: { behavior: { scaleUp: { policies: [${policy}] } } } }`;
+  const sum = '  - { type: cron, metadata: {}, metricType: Sum }';
+
+  it.each<[string, string, { rest: boolean; admissible: boolean }]>([
+    ['a field that does not exist', scaledObject('  pollingIntervall: 3'), { rest: true, admissible: true }],
+    [
+      'a field in two spellings',
+      scaledObject('  minReplicas: 1\n  minReplicaCount: 1'),
+      { rest: true, admissible: true },
+    ],
+    ['a metric type that does not exist', scaledObject('', sum), { rest: false, admissible: true }],
+    [
+      'a policy that no HPA takes',
+      scaledObject(behavior('{ type: Some, value: 0, periodSeconds: 1801 }')),
+      { rest: false, admissible: true },
+    ],
+    [
+      'a value that the API server refuses',
+      scaledObject('  pollingInterval: 0'),
+      { rest: false, admissible: false },
+    ],
+  ])(
+    'leaves something over to check or to admit, by what it is: %s',
+    (_title, text, { rest, admissible }) => {
+      const parsed = parse(text);
+
+      expect(parsed.ok).toBe(false);
+      expect(['rest' in parsed, 'admissible' in parsed]).toEqual([rest, admissible]);
+    },
+  );
 });
 
 describe('the loose spelling', () => {

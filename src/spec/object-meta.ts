@@ -64,10 +64,13 @@ export function parseObject<F extends Field<unknown>, T>(
   const read = frame.read(document.value, findings) as { spec?: Infer<F> } | undefined;
   const problems = findings.problems.sort(byPlace);
   const notices = findings.notices.sort(byPlace);
-  const readable = read?.spec !== undefined && problems.length === findings.surpluses.length;
-  if (!readable) return { ok: false, problems, notices };
+  const { surpluses, tolerances } = findings;
+  const serious = problems.length - surpluses.length - tolerances.length;
+  if (read?.spec === undefined || serious > 0) return { ok: false, problems, notices };
   const value = make(read.spec as Infer<F>, metaOf(document));
-  return problems.length > 0 ? { ok: false, problems, notices, rest: value } : { ok: true, value, notices };
+  if (problems.length === 0) return { ok: true, value, notices };
+  const rest = tolerances.length === 0 ? { rest: value } : {};
+  return { ok: false, problems, notices, admissible: value, ...rest };
 }
 
 function byPlace({ place: a }: Problem, { place: b }: Problem): number {

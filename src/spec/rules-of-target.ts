@@ -5,8 +5,12 @@ import { isResource } from './rules-of-scaling.ts';
 import type { Autoscaler, ContainerResources, Surroundings, TargetRef } from './surroundings.ts';
 import type { ScaledObject } from './workload.ts';
 
-/** `apps/v1.Deployment`, and `/v1.Pod` in the core group: how KEDA writes the kind of a target. */
-export function kindOfTarget({ apiVersion, kind }: Pick<TargetRef, 'apiVersion' | 'kind'>): string {
+/**
+ * `apps/v1.Deployment`, and `/v1.Pod` in the core group: how KEDA writes the kind of a target. It takes apps/v1 where
+ * no version is given, as a HorizontalPodAutoscaler need not.
+ */
+export function kindOfTarget({ apiVersion: given, kind }: Pick<TargetRef, 'apiVersion' | 'kind'>): string {
+  const apiVersion = given || 'apps/v1';
   return `${apiVersion.includes('/') ? apiVersion : `/${apiVersion}`}.${kind}`;
 }
 

@@ -101,7 +101,9 @@ function int32<const O extends IntegerOptions>(options: O) {
       if (value >= min && value <= max) return value;
       const problem = `${value} is too ${value < min ? 'small' : 'large'}`;
       const mending = value < min ? `the least is ${min}` : `the most is ${max}`;
-      return options.limitsNotInCrd ? findings.surplus(problem, mending) : findings.problem(problem, mending);
+      return options.limitsNotInCrd
+        ? findings.tolerated(problem, mending)
+        : findings.problem(problem, mending);
     },
     () => ({
       type: 'integer',
@@ -135,7 +137,7 @@ function choice<const C extends readonly string[], const O extends ChoiceOptions
       const shown = choices.map(each => (each === '' ? '""' : each)).join(', ');
       const known = choices.length > 8 && hint !== '' ? 'known' : `one of ${shown}`;
       const problem = `"${shortened(value)}" is not ${known}${hint}`;
-      return options.choicesNotInCrd ? findings.surplus(problem) : findings.problem(problem);
+      return options.choicesNotInCrd ? findings.tolerated(problem) : findings.problem(problem);
     },
     () => ({ type: 'string', ...(options.choicesNotInCrd ? {} : { enum: [...choices] }) }),
   );

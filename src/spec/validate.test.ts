@@ -286,6 +286,12 @@ describe('the rules that look around', () => {
       hpa({ annotations: { 'validations.keda.sh/hpa-ownership': 'false' } }),
       [],
     ],
+    [
+      'it gives no version',
+      scaledObject(),
+      { ...hpa(), spec: { scaleTargetRef: { kind: 'Deployment', name: 'app' } } },
+      ['other-hpa'],
+    ],
     ['it is taken over by name', scaledObject({ metadata: transfer, spec: named }), hpa(), []],
     [
       'it is taken over without a name',

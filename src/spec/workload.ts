@@ -122,9 +122,10 @@ export type Workload = ScaledObject | ScaledJob;
 
 /**
  * What came of reading one manifest: the workload, or the problems that stand in the way; notices never block.
- * Where all that is wrong is what KEDA and the API server would take in, such as fields that do not exist, `rest` is
- * what it is without that, to be checked further and not to be run.
+ * Where all that is wrong is fields that do not exist, `rest` is what it is without them, to be checked further.
+ * Where all that is wrong is what KEDA and the API server take in all the same, `admissible` is what remains: to be
+ * judged at admission, and not to be run.
  */
 export type Parsed<T> =
   | { ok: true; value: T; notices: readonly Problem[] }
-  | { ok: false; problems: readonly Problem[]; notices: readonly Problem[]; rest?: T };
+  | { ok: false; problems: readonly Problem[]; notices: readonly Problem[]; rest?: T; admissible?: T };
