@@ -209,7 +209,7 @@ export function runScaledObject(
       })),
       combined,
     );
-    memory.composite = combined && { value: valueOf(combined), active };
+    memory.composite = combined && { value: answeredValue(combined), active };
     const external =
       composite === undefined
         ? terms.flatMap(term => metricsOf(term.state, term.answer))
@@ -369,7 +369,7 @@ function forgetOthers({ healths, metrics }: Memory, states: readonly TriggerStat
     for (const place of known.keys()) if (!places.has(place)) known.delete(place);
 }
 
-function valueOf({ answer }: CompositeAnswer): number | undefined {
+function answeredValue({ answer }: CompositeAnswer): number | undefined {
   return answer?.kind === 'read' || answer?.kind === 'fallback' ? answer.value : undefined;
 }
 
