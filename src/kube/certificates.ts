@@ -68,14 +68,17 @@ export function keepCertificates(options: CertificateOptions): CertificateKeeper
   const at = { namespace, name: secretName };
   const dnsNames = dnsNamesOf(options);
   let current: Certificates | undefined;
+  /** The secret as it was last in use, so that it can be put back. */
+  let last = nothing;
   let wake: (() => void) | undefined;
   let again = false;
   const waiting = new Set<() => void>();
 
   function take(pems: CertificatePems): void {
     const { ca, cert, key } = pems;
-    if (current?.ca === ca && current.cert === cert) return;
     if (!presentable(pems, clock.now())) return;
+    last = pems;
+    if (current?.ca === ca && current.cert === cert) return;
     current = { ca, cert, key };
     for (const tell of waiting) tell();
     options.onChange?.(current);
@@ -105,19 +108,19 @@ export function keepCertificates(options: CertificateOptions): CertificateKeeper
   async function step(): Promise<number> {
     const { signal } = stop;
     const found = await client.get<SecretObject>(resources.secrets, at, { signal });
-    const pems = found === undefined ? nothing : pemsOf(found);
+    const pems = found === undefined ? last : pemsOf(found);
     const now = clock.now();
     const plan = planCertificates(pems, { dnsNames, now });
-    if (plan.make === 'nothing') {
+    if (found !== undefined && plan.make === 'nothing') {
       take(pems);
       return plan.checkInMs;
     }
-    const made = await make(plan, pems, { dnsNames, now });
+    const made = await make(plan.make, pems, { dnsNames, now });
     const write = { urgency: 'object', signal } as const;
     const data = { ...found?.data, ...dataOf(made) };
     if (found === undefined) await client.create(resources.secrets, newSecret(at, data), write);
     else await client.replace(resources.secrets, { ...found, data }, write);
-    log.info('made certificates', { secret: secretName, made: plan.make });
+    log.info('wrote certificates', { secret: secretName, made: plan.make });
     take(made);
     return 0;
   }
@@ -198,13 +201,13 @@ function dnsNamesOf({ services, namespace, clusterDomain }: CertificateOptions):
 }
 
 async function make(
-  plan: Exclude<CertificatePlan, { make: 'nothing' }>,
+  what: CertificatePlan['make'],
   pems: CertificatePems,
   { dnsNames, now }: { dnsNames: readonly string[]; now: number },
 ): Promise<CertificatePems> {
   const notBefore = now - clockSkewMs;
   let { ca, caKey, cert, key } = pems;
-  if (plan.make !== 'server') {
+  if (what === 'authority' || what === 'both') {
     const authority = await makeAuthority({
       commonName: 'KEDA',
       organization: 'KEDAORG',
@@ -216,7 +219,7 @@ async function make(
     ca = [authority.cert, ...old].join('');
     caKey = authority.key;
   }
-  if (plan.make !== 'authority') {
+  if (what === 'server' || what === 'both') {
     const [commonName = ''] = dnsNames;
     const end = Date.parse(readCertificate(ca)?.validTo ?? '');
     const notAfter = Math.min(now + serverLifeMs, end);

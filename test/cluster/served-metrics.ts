@@ -1,5 +1,5 @@
-import { systemClock } from '../../src/base/clock.ts';
-import { type Log, silentLog } from '../../src/base/log.ts';
+import { type Clock, systemClock } from '../../src/base/clock.ts';
+import { silentLog } from '../../src/base/log.ts';
 import { type CaInjection, injectCa } from '../../src/kube/ca-injection.ts';
 import { type CertificateKeeper, keepCertificates } from '../../src/kube/certificates.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
@@ -20,12 +20,12 @@ export const service = 'keda-metrics-apiserver';
 export function certificatesFor(
   client: KubeClient,
   namespace: string,
-  { onChange, log = silentLog }: { onChange?: () => void; log?: Log } = {},
+  { onChange, clock = systemClock }: { onChange?: () => void; clock?: Clock } = {},
 ): CertificateKeeper {
   return keepCertificates({
     client,
-    clock: systemClock,
-    log,
+    clock,
+    log: silentLog,
     namespace,
     secretName: 'kedaorg-certs',
     services: ['keda-operator', service, 'keda-admission-webhooks'],
@@ -41,7 +41,11 @@ export interface ServedMetrics extends AsyncDisposable {
 }
 
 /** The metrics API behind the aggregation layer of a cluster, in a namespace of its own, put together as the operator does. */
-export async function serveMetrics(cluster: Cluster, source: MetricSource): Promise<ServedMetrics> {
+export async function serveMetrics(
+  cluster: Cluster,
+  source: MetricSource,
+  clock = systemClock,
+): Promise<ServedMetrics> {
   const opened: AsyncDisposable[] = [];
   const open = <T extends AsyncDisposable>(one: T): T => {
     opened.unshift(one);
@@ -54,6 +58,7 @@ export async function serveMetrics(cluster: Cluster, source: MetricSource): Prom
   let injection: CaInjection | undefined;
   const certificates = open(
     certificatesFor(client, namespace, {
+      clock,
       onChange() {
         reload();
         injection?.caChanged();
