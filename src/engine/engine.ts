@@ -87,8 +87,12 @@ export interface TriggerStatus extends TriggerReport {
 export interface Engine extends AsyncDisposable {
   /** Takes on a workload, or a new version of it; what is remembered of the old one goes on. */
   set(workload: Workload): void;
-  /** Lets go of a workload; what it scaled stays as it is. */
-  remove(key: string): void;
+  /**
+   * Lets go of a workload; what it scaled stays as it is.
+   *
+   * @returns once nothing is under way for it any more. Never throws
+   */
+  remove(key: string): Promise<void>;
   /** Begins to decide, where it was only standing by. */
   lead(): void;
   /** Has a workload decided on at once; nothing happens for one that is not there. */
@@ -322,9 +326,11 @@ export function createEngine(options: EngineOptions): Engine {
     },
     remove(key) {
       const one = held.get(key);
-      if (one === undefined || stopped !== undefined) return;
-      held.delete(key);
-      letGo(one);
+      if (one !== undefined && stopped === undefined) {
+        held.delete(key);
+        letGo(one);
+      }
+      return leaving.get(key) ?? Promise.resolve();
     },
     lead() {
       if (leading || stopped !== undefined) return;

@@ -48,7 +48,7 @@ export interface Lifecycle
   readonly events: EventRecorder;
   /** Ends when all that is there is known. @throws the signal's reason */
   whenSynced(signal: AbortSignal): Promise<void>;
-  /** From now on it is ours to write, and `onSet` is told of everything there is. To be called once it is synced. */
+  /** From now on it is ours to write. To be called once it is synced. */
   lead(): void;
   /** Writes what waits to be written, for a shutdown: status first, then events. @throws the signal's reason */
   flush(signal: AbortSignal): Promise<void>;
@@ -56,7 +56,7 @@ export interface Lifecycle
   readonly heardAt: number | undefined;
 }
 
-/** Starts to watch. Nothing is told and nothing written before `lead`. */
+/** Starts to watch, and tells what there is to be run. Nothing is written before `lead`. */
 export function kubeLifecycle(options: LifecycleOptions): Lifecycle {
   const { client, clock, log, instance, checkFormula, version } = options;
   const shared = {
@@ -67,6 +67,7 @@ export function kubeLifecycle(options: LifecycleOptions): Lifecycle {
     ...(options.random === undefined ? {} : { random: options.random }),
   };
   const stop = new AbortController();
+  let leading = false;
   const events = eventRecorder({ ...shared, instance });
   const authentications = kubeAuthentications({ ...shared, events });
   /** Versions whose earlier Jobs are to go. */
@@ -105,7 +106,7 @@ export function kubeLifecycle(options: LifecycleOptions): Lifecycle {
       authentications.join(workload);
       if (workload.kind === 'ScaledJob' && rollout.isDue(workload)) {
         replaced.set(workload.key, workload);
-        replacing.ask(workload.key);
+        if (leading) replacing.ask(workload.key);
       }
       options.onSet(workload, remembered);
     },
@@ -162,9 +163,11 @@ export function kubeLifecycle(options: LifecycleOptions): Lifecycle {
       await Promise.all(all.map(each => each.whenSynced(signal)));
     },
     lead() {
+      leading = true;
       authentications.lead();
       jobs.lead();
       workloads.lead();
+      for (const key of replaced.keys()) replacing.ask(key);
       void sayWhatIsPruned().catch(() => {});
     },
     listJobs: jobs.listJobs,

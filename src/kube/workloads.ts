@@ -53,7 +53,7 @@ export interface KubeWorkloadsOptions {
 /** The ScaledObjects and ScaledJobs of a cluster. */
 export interface KubeWorkloads extends AsyncDisposable {
   whenSynced(signal: AbortSignal): Promise<void>;
-  /** From now on it is ours to write, and everything that is there is told. To be called once it is synced. */
+  /** From now on it is ours to write. To be called once it is synced. */
   lead(): void;
   /** By the workload's key. */
   live(key: string): LiveObject | undefined;
@@ -68,7 +68,7 @@ export interface KubeWorkloads extends AsyncDisposable {
 
 const kinds = { ScaledObject: resources.scaledObjects, ScaledJob: resources.scaledJobs } as const;
 
-/** Starts to watch them. Nothing is told and nothing written before `lead`. */
+/** Starts to watch them, and tells of those that can be run. Nothing is written, or said to be refused, before `lead`. */
 export function kubeWorkloads(options: KubeWorkloadsOptions): KubeWorkloads {
   const { client, clock, log, checkFormula } = options;
   const all = new Map<string, KeptWorkload>();
@@ -125,24 +125,37 @@ export function kubeWorkloads(options: KubeWorkloadsOptions): KubeWorkloads {
       kept.ahead = true;
     }
     all.set(kept.key, kept);
-    if (leading) tell(kept);
+    tell(kept);
+    if (leading) care(kept);
   }
 
   function tell(kept: KeptWorkload): void {
     const { fresh, key } = kept;
-    kept.fresh = undefined;
-    if (kept.deleting) {
-      if (fresh?.ok) leaving.set(key, fresh.workload);
-      if (isHeld(kept)) work.ask(key);
-      else void options.onRemove(kept);
+    if (fresh?.ok !== true) {
+      if (kept.deleting) void options.onRemove(kept);
       return;
     }
-    if (fresh?.ok) {
-      const { workload, notices } = fresh;
-      for (const { problem, place } of notices)
-        log.info('about a manifest', { workload: key, field: place?.field, problem });
-      options.onSet(workload, rememberedIn(kept));
-    } else if (fresh !== undefined) options.onRefused(kept, fresh.message);
+    kept.fresh = undefined;
+    const { workload, notices } = fresh;
+    if (kept.deleting) {
+      leaving.set(key, workload);
+      void options.onRemove(kept);
+      return;
+    }
+    for (const { problem, place } of notices)
+      log.info('about a manifest', { workload: key, field: place?.field, problem });
+    options.onSet(workload, rememberedIn(kept));
+  }
+
+  /** Does what only the one who leads does. */
+  function care(kept: KeptWorkload): void {
+    const { fresh, key } = kept;
+    kept.fresh = undefined;
+    if (kept.deleting) {
+      if (isHeld(kept)) work.ask(key);
+      return;
+    }
+    if (fresh?.ok === false) options.onRefused(kept, fresh.message);
     if (!isHeld(kept) || !kept.labelled) work.ask(key);
   }
 
@@ -151,7 +164,7 @@ export function kubeWorkloads(options: KubeWorkloadsOptions): KubeWorkloads {
     all.delete(kept.key);
     leaving.delete(kept.key);
     work.drop(kept.key);
-    if (leading) void options.onRemove(kept);
+    void options.onRemove(kept);
   }
 
   async function tend(key: string, signal: AbortSignal): Promise<void> {
@@ -219,7 +232,7 @@ export function kubeWorkloads(options: KubeWorkloadsOptions): KubeWorkloads {
     lead() {
       if (leading) return;
       leading = true;
-      for (const kept of all.values()) tell(kept);
+      for (const kept of all.values()) care(kept);
     },
     live: key => all.get(key),
     exists(key, uid) {
