@@ -81,8 +81,16 @@ export interface PodUse {
   /** What the pod requests; undefined where it requests nothing. */
   requested: number | undefined;
   ready: boolean;
-  /** Epoch milliseconds. */
-  startedAt: number;
+  /** Epoch milliseconds; undefined where it has not started. */
+  startedAt: number | undefined;
+  /** Since when it is as ready as it is, epoch milliseconds; taken as the start where it is left out. */
+  readySince?: number;
+  /** When the sample was taken, epoch milliseconds, and how far it looks back. */
+  sampledAt?: number;
+  windowMs?: number;
+  /** `Running` where it is left out. */
+  phase?: 'Pending' | 'Running' | 'Succeeded' | 'Failed' | 'Unknown';
+  deleting?: boolean;
 }
 
 /** A Job as the world shows it. */

@@ -6,6 +6,8 @@ export interface PodObject extends KubeObject {
   spec?: {
     containers?: readonly PodContainer[];
     initContainers?: readonly PodContainer[];
+    /** For the pod as a whole, which counts more than what its containers request. */
+    resources?: { requests?: Readonly<Record<string, string>> };
   };
   status?: {
     phase?: string;
