@@ -1,4 +1,6 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
 import { requestOf } from '../../test/server-request.ts';
 import { Fault } from '../base/errors.ts';
 import type { TriggerStatus } from '../engine/engine.ts';
@@ -361,5 +363,58 @@ describe('the series of the process', () => {
     });
 
     expect(await handler(requestOf(url, { method }))).toMatchObject({ status });
+  });
+});
+
+describe('what is written about the series', () => {
+  const series = /\b(?:keda|eventide|process|nodejs)_[a-z_]*[a-z](?=[^a-z_.-]|$)/g;
+  const told = async () => {
+    const handler = prometheus({
+      build: { version: '1', commit: '' },
+      leads: () => true,
+      workloads: () => [],
+      connections: () => 0,
+      admission: new AdmissionCounts(),
+    });
+    const { body } = await handler(requestOf('/metrics'));
+    return [...String(body).matchAll(/^# TYPE (\S+)/gm)].map(([, name = '']) => name).sort();
+  };
+
+  it('names every series, and none that there is not', async () => {
+    const page = readFileSync('docs/monitoring.md', 'utf8');
+
+    const named = new Set(
+      [...page.matchAll(/`([^`]*)`/g)].flatMap(([, code = '']) => code.match(series) ?? []),
+    );
+
+    expect([...named].sort()).toEqual(await told());
+  });
+
+  it('alerts by series that there are, and explains each alert', async () => {
+    interface Rule {
+      alert: string;
+      expr: string;
+      labels: { severity: string };
+      annotations: { summary: string; description: string };
+    }
+    const text = readFileSync('deploy/prometheus-rules.yaml', 'utf8');
+    const groups = (parse(text) as { spec: { groups: { rules: Rule[] }[] } }).spec.groups;
+    const rules = groups.flatMap(group => group.rules);
+    const page = readFileSync('docs/monitoring.md', 'utf8');
+    const names = await told();
+
+    for (const {
+      alert,
+      expr,
+      labels: { severity },
+      annotations: { summary, description },
+    } of rules) {
+      const used = expr.match(series) ?? [];
+      expect([alert, used.filter(name => !names.includes(name)), used.length > 0]).toEqual([alert, [], true]);
+      expect(page).toContain(alert);
+      expect(['critical', 'warning', 'info']).toContain(severity);
+      expect([summary, description].every(each => each.length > 0)).toBe(true);
+    }
+    expect(rules.length).toBeGreaterThan(5);
   });
 });
