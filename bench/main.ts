@@ -1,6 +1,10 @@
-/** `npm run bench [-- NAME…]`: every promise of speed and size, measured and printed as a table. */
+/**
+ * `npm run bench [-- NAME…]`: every promise of speed and size, measured and printed as a table.
+ * `npm run bench -- --cluster`: those of the operator, on a control plane; see bench/cluster/main.ts.
+ */
 import process from 'node:process';
-import type { Bench } from './bench.ts';
+import type { Bench, BenchRow } from './bench.ts';
+import { printTable } from './table.ts';
 
 const modules: Record<string, () => Promise<Bench>> = {
   decide: async () => (await import('./decide.ts')).decideBench,
@@ -8,22 +12,16 @@ const modules: Record<string, () => Promise<Bench>> = {
   delivery: async () => (await import('./delivery.ts')).deliveryBench,
   start: async () => (await import('./start.ts')).startBench,
 };
-const chosen = process.argv.slice(2);
-const names = Object.keys(modules).filter(name => chosen.length === 0 || chosen.includes(name));
 
-const rows = [['bench', 'what', 'measured', 'wanted', '']];
-for (const name of names) {
-  const bench = await modules[name]?.();
-  for (const { what, measured, wanted, ok } of (await bench?.run()) ?? []) {
-    rows.push([name, what, measured, wanted, ok ? 'ok' : 'MISSED']);
-    if (!ok) process.exitCode = 1;
+const given = process.argv.slice(2);
+if (given.includes('--cluster')) {
+  const { clusterBench } = await import('./cluster/main.ts');
+  await clusterBench(given.filter(each => each !== '--cluster'));
+} else {
+  const found: [string, BenchRow][] = [];
+  for (const name of Object.keys(modules).filter(each => given.length === 0 || given.includes(each))) {
+    const bench = await modules[name]?.();
+    for (const row of (await bench?.run()) ?? []) found.push([name, row]);
   }
+  printTable(found);
 }
-const widths = rows[0]?.map((_, column) => Math.max(...rows.map(row => row[column]?.length ?? 0))) ?? [];
-for (const row of rows)
-  console.log(
-    row
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join('  ')
-      .trimEnd(),
-  );

@@ -52,7 +52,8 @@ function opensslConfig({ commonName, organizations = [], altNames, issuer }: Cer
       : [
           'basicConstraints = critical,CA:FALSE',
           'keyUsage = critical,digitalSignature',
-          `extendedKeyUsage = ${altNames === undefined ? 'clientAuth' : 'serverAuth'}`,
+          // KEDA's programs show their server's certificate to each other as clients, too.
+          `extendedKeyUsage = ${altNames === undefined ? 'clientAuth' : 'serverAuth,clientAuth'}`,
           ...(altNames === undefined ? [] : [`subjectAltName = ${altNames.join(',')}`]),
         ];
   return [
