@@ -28,6 +28,8 @@ export interface Autoscalers extends Pick<World, 'ensureAutoscaler'>, AsyncDispo
   whenSynced(signal: AbortSignal): Promise<void>;
   /** Those of a namespace that scale something of this name, whoever made them. */
   byTarget(namespace: string, target: string): readonly Autoscaler[];
+  /** The name of the one that was last made sure of for a workload; undefined where there is to be none. */
+  nameOf(workloadKey: string): string | undefined;
   /** Lets go of a workload; its autoscaler goes with its owner. */
   drop(workloadKey: string): void;
 }
@@ -187,6 +189,10 @@ export function kubeAutoscalers(options: AutoscalersOptions): Autoscalers {
   return {
     whenSynced: signal => index.whenSynced(signal),
     byTarget: (namespace, target) => index.byTarget(namespace, target),
+    nameOf(workloadKey) {
+      const one = ensured.get(workloadKey);
+      return one?.wanted === undefined ? undefined : one.key.slice(one.key.indexOf('/') + 1);
+    },
     drop: forget,
     async ensureAutoscaler(workload, wanted, signal) {
       await known(signal);

@@ -5,6 +5,7 @@ import type { PodUse, ResourceQuery, World } from '../engine/ports.ts';
 import type { ScaledObject } from '../spec/workload.ts';
 import type { KubeClient } from './client.ts';
 import { type PodContainer, type PodObject, podsBy, readyCondition } from './pods.ts';
+import type { Targets } from './targets.ts';
 
 /** What metrics.k8s.io says of a pod. */
 export interface PodMetrics {
@@ -18,8 +19,7 @@ export interface PodMetrics {
 
 interface ResourceUseOptions {
   client: KubeClient;
-  /** The selector of a target's pods; empty where it selects none. */
-  selector(workload: ScaledObject, signal: AbortSignal): Promise<string>;
+  targets: Pick<Targets, 'selector'>;
 }
 
 interface Sample {
@@ -28,12 +28,12 @@ interface Sample {
 }
 
 /** Reads the use of cpu and memory by a target's pods, as the controller of HorizontalPodAutoscalers does. */
-export function kubeResourceUse({ client, selector }: ResourceUseOptions): Pick<World, 'readResource'> {
+export function kubeResourceUse({ client, targets }: ResourceUseOptions): Pick<World, 'readResource'> {
   const reading = new Map<string, Promise<Sample>>();
 
   async function sample(workload: ScaledObject, signal: AbortSignal): Promise<Sample> {
     const { namespace, target } = workload;
-    const selected = await selector(workload, signal);
+    const selected = await targets.selector(workload, signal);
     if (selected === '') {
       const sentence = `${target.kind} "${target.name}" does not say which pods are its own`;
       throw new Fault('NOT_SUPPORTED', sentence);
