@@ -3,6 +3,7 @@ import { Fault, faultOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { type Backoff, backoffMs } from '../base/retry.ts';
 import type { KubeClient, WatchEvent } from './client.ts';
+import { gate } from './gate.ts';
 import type { KubeObject, Resource } from './objects.ts';
 
 export interface ReflectOptions<T extends KubeObject, K> {
@@ -270,33 +271,3 @@ function isOlder(version: string, known: string | undefined): boolean {
 /** After etcd was restored from a backup the server tells nothing until it is past the version that we know. */
 const wentBack = ({ plural }: Resource) =>
   new Fault('KUBE_EXPIRED', `the API server's ${plural} are older than they were: etcd was restored`);
-
-/** Opens once for all who wait. */
-function gate() {
-  let open = () => {};
-  let close = (_reason: unknown) => {};
-  let isOpen = false;
-  const opened = new Promise<void>((resolve, reject) => {
-    open = resolve;
-    close = reject;
-  });
-  // Nobody has to wait.
-  opened.catch(() => {});
-  return {
-    get isOpen() {
-      return isOpen;
-    },
-    open() {
-      isOpen = true;
-      open();
-    },
-    close: (reason: unknown) => close(reason),
-    passed: (signal: AbortSignal) =>
-      new Promise<void>((resolve, reject) => {
-        const stop = () => reject(signal.reason);
-        if (signal.aborted) return stop();
-        signal.addEventListener('abort', stop, { once: true });
-        opened.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
-      }),
-  };
-}

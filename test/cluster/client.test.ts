@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLog } from '../../src/base/log.ts';
@@ -15,6 +16,7 @@ interface ConfigMap extends KubeObject {
 }
 
 const { signal } = new AbortController();
+setMaxListeners(0, signal);
 const write = { urgency: 'object', signal } as const;
 
 async function clientOf(cluster: Cluster, kubeconfig = cluster.kubeconfig): Promise<KubeClient> {
@@ -128,9 +130,6 @@ clusterOf('the client on a real API server', {}, cluster => {
     const { resourceVersion } = await client.list(resources.configMaps, { namespace, signal });
     const at = { namespace, name: 'one' };
     await client.create(resources.configMaps, configMap(namespace, 'one'), write);
-    await client
-      .patch(resources.configMaps, at, { data: { ü: 'ß' } }, { ...write, type: 'merge' })
-      .catch(() => {});
     await client.patch(resources.configMaps, at, { data: { a: 'ß' } }, { ...write, type: 'merge' });
     await client.delete(resources.configMaps, at, write);
 
@@ -209,18 +208,9 @@ clusterOf('the client on a real API server', {}, cluster => {
           client.get(widgets, { namespace, name: 'one' }, { signal }),
       ],
       [
-        'a version that was compacted away',
-        'KUBE_EXPIRED',
-        /cannot watch ConfigMap: too old resource version/,
-        async (client: KubeClient, namespace: string) => {
-          const query = { namespace, signal, resourceVersion: '1' };
-          for await (const _ of client.watch(resources.configMaps, query)) break;
-        },
-      ],
-      [
         'a version from the future',
         'KUBE_EXPIRED',
-        /cannot list|cannot read .*: Too large resource version/,
+        /cannot read .*: Too large resource version/,
         (client: KubeClient, namespace: string) =>
           client.raw({
             method: 'GET',
