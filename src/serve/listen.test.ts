@@ -177,6 +177,23 @@ describe('listenTls', () => {
     expect((await ask(server.port, clientIdentity)).body).toBe('client');
   });
 
+  it('has clients that were not believed come again, once somebody may vouch for them', async () => {
+    const cas: string[] = [];
+    await using server = await listenTls({ ...given, handler: whoAreYou, clientCas: () => cas });
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    const session = connectHttp2(`https://127.0.0.1:${server.port}`, { ca: authority, ...clientIdentity });
+    await once(session.request({ ':path': '/' }).resume(), 'end');
+    const names = [(await ask(server.port, { agent, ...clientIdentity })).body];
+
+    cas.push(authority);
+    server.reload();
+    for (let i = 0; i < 2; i++) names.push((await ask(server.port, { agent, ...clientIdentity })).body);
+
+    expect(names).toEqual(['a stranger', 'a stranger', 'client']);
+    if (!session.destroyed) await once(session, 'close');
+    agent.destroy();
+  });
+
   it('shows another certificate after a reload, while open connections go on', async () => {
     let certificate = ours;
     await using server = await listenTls({ ...given, handler: echo, certificate: () => certificate });

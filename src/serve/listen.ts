@@ -1,7 +1,7 @@
 import { constants } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import { createSecureServer, type Http2SecureServer, type ServerHttp2Session } from 'node:http2';
-import type { AddressInfo, Socket } from 'node:net';
+import { type AddressInfo, Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Identity } from '../base/x509.ts';
 import { exchange, type Incoming } from './exchange.ts';
@@ -85,7 +85,7 @@ export interface ListenTlsOptions extends ListenOptions {
 export interface ListeningTls extends Listening {
   /**
    * Takes certificate and authorities anew. Connections that are open stay open; those that come now see the new
-   * certificate.
+   * certificate. Only clients whose certificate nobody vouched for are asked to come again, as now somebody may.
    *
    * @throws where the certificate cannot be read or the key is not its own: what was used before stays
    */
@@ -111,8 +111,8 @@ export async function listenTls(options: ListenTlsOptions): Promise<ListeningTls
       settings: { maxConcurrentStreams: 250 },
     },
     (incoming, outgoing) => {
-      const { closing } = connections;
-      const peer = connections.peerOf(incoming);
+      const { peer, outdated } = connections.get(incoming);
+      const closing = outdated || connections.closing;
       void exchange({ handler, incoming, outgoing, bodyLimit, peer, closing });
     },
   );
@@ -122,7 +122,10 @@ export async function listenTls(options: ListenTlsOptions): Promise<ListeningTls
   await bind(server, host, port);
   return {
     port: (server.address() as AddressInfo).port,
-    reload: () => server.setSecureContext(secureContext(options)),
+    reload() {
+      server.setSecureContext(secureContext(options));
+      connections.doubtStrangers();
+    },
     async [Symbol.asyncDispose]() {
       connections.close();
       await finish(server, () => connections.destroy());
@@ -143,37 +146,51 @@ function secureContext({ certificate, clientCas }: ListenTlsOptions) {
   };
 }
 
+/** Looked up once for a connection: reading a certificate takes longer than answering. */
+interface Connection {
+  peer: Peer | undefined;
+  /** Whether it is to end with its next answer. */
+  outdated: boolean;
+}
+
+const nobody: Connection = { peer: undefined, outdated: true };
+
 /** The open connections of a server for TLS, and who is at their other ends. */
 class Connections {
   closing = false;
   readonly #sockets = new Set<Socket>();
   readonly #sessions = new Set<ServerHttp2Session>();
-  readonly #peers = new WeakMap<object, { peer: Peer | undefined }>();
+  readonly #known = new WeakMap<object, Connection>();
 
   watch(server: Http2SecureServer): void {
     server.on('secureConnection', (socket: TLSSocket) => {
       this.#sockets.add(socket);
+      this.#known.set(socket, { peer: peerOf(socket), outdated: false });
       socket.once('close', () => this.#sockets.delete(socket));
       socket.on('error', () => socket.destroy());
     });
     server.on('session', session => {
       this.#sessions.add(session);
+      this.#known.set(session, { peer: peerOf(session.socket as TLSSocket), outdated: false });
       session.once('close', () => this.#sessions.delete(session));
       session.on('error', () => session.destroy());
       session.setTimeout(idleTimeoutMs, () => session.close());
     });
   }
 
-  /** Looked up once for a connection: reading a certificate takes longer than answering. */
-  peerOf(incoming: Incoming): Peer | undefined {
-    const holder = 'stream' in incoming ? incoming.stream.session : incoming.socket;
-    if (holder === undefined) return undefined;
-    let known = this.#peers.get(holder);
-    if (known === undefined) {
-      known = { peer: peerOf(incoming.socket as TLSSocket) };
-      this.#peers.set(holder, known);
+  get(incoming: Incoming): Connection {
+    const holder = ('stream' in incoming ? incoming.stream.session : undefined) ?? incoming.socket;
+    return this.#known.get(holder) ?? nobody;
+  }
+
+  /** Has clients that were not believed connect anew: what a handshake found out cannot be found out again. */
+  doubtStrangers(): void {
+    for (const holder of [...this.#sessions, ...this.#sockets]) {
+      const known = this.#known.get(holder);
+      if (known?.peer?.chain.length !== 0) continue;
+      known.outdated = true;
+      if (!(holder instanceof Socket)) holder.close();
     }
-    return known.peer;
   }
 
   /** Tells every client of HTTP/2 to send nothing new; what is under way is finished. */
