@@ -100,14 +100,21 @@ const clusterRules: readonly Rule[] = [
     groups: ['apiregistration.k8s.io'],
     resources: ['apiservices'],
     names: ['v1beta1.external.metrics.k8s.io'],
-    verbs: ['get', 'patch'],
+    verbs: [...follow, 'patch'],
   },
   {
     why: 'The same for the webhooks.',
     groups: ['admissionregistration.k8s.io'],
     resources: ['validatingwebhookconfigurations'],
     names: ['keda-admission'],
-    verbs: ['get', 'patch'],
+    verbs: [...follow, 'patch'],
+  },
+  {
+    why: "Whether the CRDs are KEDA's, which drop what only Eventide has: said once.",
+    groups: ['apiextensions.k8s.io'],
+    resources: ['customresourcedefinitions'],
+    names: ['scaledjobs.keda.sh', 'scaledobjects.keda.sh'],
+    verbs: ['get'],
   },
 ];
 
@@ -137,7 +144,7 @@ const ownRules: readonly Rule[] = [
     groups: ['coordination.k8s.io'],
     resources: ['leases'],
     names: ['operator.keda.sh'],
-    verbs: ['get', 'patch', 'update'],
+    verbs: [...follow, 'patch', 'update'],
   },
 ];
 

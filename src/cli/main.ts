@@ -1,8 +1,9 @@
 #!/usr/bin/env node
 import process from 'node:process';
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import about from '../../package.json' with { type: 'json' };
 import { Fault } from '../base/errors.ts';
+import { idleFlags, operatorFlags } from './operator-flags.ts';
 
 /** How a command ends: what the shell gets to see. */
 type ExitCode = 0 | 1 | 2 | 130;
@@ -46,14 +47,32 @@ program
 
 program
   .command('explain')
-  .description('say why a workload has the size it has, asking the `eventide run` of this folder')
+  .description(
+    'say why a workload has the size it has, asking the `eventide run` of this folder or a cluster',
+  )
   .argument('<workload>', 'its name; so/NAME or sj/NAME where both kinds have it')
   .option('--state <folder>', 'the state folder of the running eventide', '.eventide')
+  .option('-n, --namespace <name>', 'ask the operator of a cluster about this namespace')
+  .option('--kubeconfig <file>', 'ask the operator of this cluster')
+  .option('--context <name>', 'the context of the kubeconfig; its current one unless given')
   .option('--last <n>', 'how many decisions', '5')
   .option('--json', 'print the records as JSON')
   .action(async (workload: string, options) =>
     exit((await import('./explain.ts')).explain(workload, options)),
   );
+
+const operator = program
+  .command('operator')
+  .description('run for a cluster, in place of KEDA: operator, metrics server and admission webhooks in one')
+  .action(async options => exit((await import('./operator.ts')).operator(options)));
+for (const { name, value, doc, preset, repeatable } of operatorFlags) {
+  const option = new Option(`--${name} ${value === 'bool' ? '[bool]' : `<${value}>`}`, doc);
+  if (value === 'bool') option.preset('true');
+  if (preset !== undefined) option.default(preset);
+  if (repeatable) option.argParser((given: string, all: string[] = []) => [...all, given]);
+  operator.addOption(option);
+}
+for (const name of idleFlags) operator.addOption(new Option(`--${name} [value]`).preset('true').hideHelp());
 
 program
   .command('completion')

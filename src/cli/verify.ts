@@ -1,6 +1,4 @@
 import type { References } from '../auth/references.ts';
-import { faultOf } from '../base/errors.ts';
-import { compileFormula } from '../decide/formula.ts';
 import { bind, type TriggerBinding } from '../engine/binding.ts';
 import { loadScaler, scalerTypes } from '../scalers/index.gen.ts';
 import { type ManifestDocument, placeProblem } from '../spec/documents.ts';
@@ -8,6 +6,7 @@ import type { Problem } from '../spec/problem.ts';
 import { snapshotOf, surroundingsOf } from '../spec/surroundings.ts';
 import { validate } from '../spec/validate.ts';
 import type { Trigger } from '../spec/workload.ts';
+import { checkFormula } from './check-formula.ts';
 import type { LoadedWorkload, Manifests } from './manifests.ts';
 
 /** A trigger whose parameters could be read. */
@@ -103,15 +102,6 @@ function undeliverable(binding: TriggerBinding): Problem[] {
       place: { field: 'type' },
     },
   ];
-}
-
-function checkFormula(formula: string, names: readonly string[]): Problem[] {
-  try {
-    compileFormula(formula, names);
-    return [];
-  } catch (thrown) {
-    return [{ problem: faultOf(thrown, 'FORMULA_INVALID').message }];
-  }
 }
 
 /** In the order of the files: by file, line and column. */

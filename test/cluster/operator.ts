@@ -1,0 +1,157 @@
+/**
+ * The operator as a user installs it: deploy/eventide.yaml as it is, and the bundled command as its service account.
+ * It runs beside the cluster instead of in a pod, so its Services are made to lead to this machine.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import process from 'node:process';
+import { type Installed, install } from '../e2e/eventide.ts';
+import { type Cluster, type ClusterObject, until } from './bed.ts';
+
+const apiServicePath = '/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io';
+const webhookPath = '/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/keda-admission';
+
+/** The ports an operator serves at. */
+export interface OperatorPorts {
+  metricsApi: number;
+  webhooks: number;
+  prometheus: number;
+  health: number;
+}
+
+export interface OperatorOptions {
+  args?: readonly string[];
+  environment?: Readonly<Record<string, string>>;
+  /** Its ServiceAccount's unless given. */
+  kubeconfig?: string;
+  /** Whether the API server is led to this one; the first one unless told. */
+  routed?: boolean;
+}
+
+/** A running `eventide operator`. Disposing it kills what is left. */
+export interface RunningOperator extends AsyncDisposable {
+  readonly child: ChildProcess;
+  readonly ports: OperatorPorts;
+  /** Everything it has logged. */
+  readonly log: string;
+  readonly ended: Promise<number | null>;
+  /** Ends when its readiness probe says so. @throws with its log where it ends before, or takes 30 s */
+  ready(): Promise<void>;
+  /** Ends when it decides. @throws as `ready` */
+  leads(): Promise<void>;
+  /** One sample of its metrics; undefined where there is none. */
+  metric(series: string): Promise<number | undefined>;
+}
+
+/** Applies what a user applies, and leads the Services to this machine once an operator is routed. */
+export async function installOperator(cluster: Cluster): Promise<Installed> {
+  await cluster.apply(await readFile(new URL('../../deploy/eventide.yaml', import.meta.url), 'utf8'));
+  // Its pods are fake; two that say they are ready would be taken for the operator.
+  await cluster.patch('/apis/apps/v1/namespaces/keda/deployments/eventide', { spec: { replicas: 0 } });
+  return await install();
+}
+
+export async function startOperator(
+  cluster: Cluster,
+  installed: Installed,
+  options: OperatorOptions = {},
+): Promise<RunningOperator> {
+  const [metricsApi = 0, webhooks = 0, prometheus = 0, health = 0] = await freePorts(4);
+  const ports = { metricsApi, webhooks, prometheus, health };
+  const kubeconfig = options.kubeconfig ?? (await cluster.serviceAccountKubeconfig('keda', 'keda-operator'));
+  const args = [
+    ...[installed.entry, 'operator', `--kubeconfig=${kubeconfig}`],
+    `--secure-port=${metricsApi}`,
+    `--webhook-port=${webhooks}`,
+    `--metrics-bind-address=127.0.0.1:${prometheus}`,
+    `--health-probe-bind-address=127.0.0.1:${health}`,
+    ...(options.args ?? []),
+  ];
+  const env = { PATH: process.env['PATH'], POD_NAMESPACE: 'keda', ...options.environment };
+  if (options.routed ?? true) await route(cluster, ports);
+  const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'ignore', 'pipe'] });
+  let log = '';
+  child.stderr.on('data', (chunk: Buffer) => {
+    log += chunk.toString();
+  });
+  const ended = new Promise<number | null>(resolve => child.once('close', resolve));
+  let over = false;
+  void ended.then(() => {
+    over = true;
+  });
+
+  async function soon(what: string, look: () => Promise<boolean>): Promise<void> {
+    const found = async () => (over ? 'ended' : await look().catch(() => false));
+    const outcome = await until(found, seen => seen !== false).catch(() => 'late');
+    if (outcome !== true) throw new Error(`the operator is not ${what} (${outcome}):\n${log}`);
+  }
+
+  const scrape = async () => await (await fetch(`http://127.0.0.1:${prometheus}/metrics`)).text();
+  const metric = async (series: string) => {
+    const line = (await scrape()).split('\n').find(each => each.startsWith(`${series} `));
+    return line === undefined ? undefined : Number(line.slice(series.length + 1));
+  };
+  return {
+    child,
+    ports,
+    get log() {
+      return log;
+    },
+    ended,
+    metric,
+    ready: () => soon('ready', async () => (await fetch(`http://127.0.0.1:${health}/readyz`)).ok),
+    leads: () => soon('leading', async () => (await metric('eventide_leader')) === 1),
+    async [Symbol.asyncDispose]() {
+      child.kill('SIGKILL');
+      await ended;
+    },
+  };
+}
+
+/** Leads the API server's questions to these ports of this machine. */
+export async function route(cluster: Cluster, { metricsApi, webhooks }: OperatorPorts): Promise<void> {
+  const services = '/api/v1/namespaces/keda/services';
+  for (const [name, port] of [
+    ['keda-metrics-apiserver', metricsApi],
+    ['keda-admission-webhooks', webhooks],
+  ] as const) {
+    const current = await cluster.get(`${services}/${name}`);
+    if (current?.['spec']?.type !== 'ExternalName') {
+      await cluster.delete(`${services}/${name}`);
+      await cluster.apply({
+        apiVersion: 'v1',
+        kind: 'Service',
+        metadata: { name, namespace: 'keda' },
+        spec: { type: 'ExternalName', externalName: 'localhost', ports: [{ port }] },
+      });
+    }
+  }
+  await cluster.patch(apiServicePath, { spec: { service: { port: metricsApi } } });
+  const configuration = await cluster.get(webhookPath);
+  const hooks = (configuration?.['webhooks'] ?? []) as ClusterObject[];
+  await cluster.patch(webhookPath, {
+    webhooks: hooks.map(hook => ({
+      ...hook,
+      clientConfig: {
+        ...hook['clientConfig'],
+        service: { ...hook['clientConfig'].service, port: webhooks },
+      },
+    })),
+  });
+}
+
+/** Ports that nobody listened at a moment ago, all different. */
+async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer());
+  const ports = await Promise.all(
+    servers.map(
+      server =>
+        new Promise<number>(resolve =>
+          server.listen(0, '127.0.0.1', () => resolve((server.address() as { port: number }).port)),
+        ),
+    ),
+  );
+  await Promise.all(servers.map(server => new Promise(resolve => server.close(resolve))));
+  return ports;
+}
