@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { requestOf } from '../../test/server-request.ts';
 import { manualClock } from '../base/clock.ts';
@@ -154,6 +155,24 @@ describe('the metrics API', () => {
     for (const url of [mails, root, '/openapi/v2']) {
       expect(await ask(url, accept)).toMatchObject({ status: 406, body: { reason: 'NotAcceptable' } });
     }
+  });
+});
+
+describe('whatever is asked', () => {
+  const url = fc.oneof(
+    fc.string(),
+    fc.string().map(rest => `${root}/namespaces/shop/${rest}`),
+    fc.string().map(text => `${root}/namespaces/shop/s0-mails?labelSelector=${text}`),
+  );
+
+  it('is answered, and a failure is a Status with the code of the answer', async () => {
+    await fc.assert(
+      fc.asyncProperty(url, fc.string(), async (path, accept) => {
+        const { status, body } = await ask(path, accepting(accept));
+
+        if (status >= 400 && status !== 503) expect(body).toMatchObject({ kind: 'Status', code: status });
+      }),
+    );
   });
 });
 
