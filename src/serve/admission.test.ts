@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { requestOf } from '../../test/server-request.ts';
-import { Fault, faultOf } from '../base/errors.ts';
+import { Fault } from '../base/errors.ts';
 import { silentLog } from '../base/log.ts';
-import { compileFormula } from '../decide/formula.ts';
+import { checkFormula } from '../cli/check-formula.ts';
 import { documentOf } from '../spec/documents.ts';
 import { parseManifest } from '../spec/manifest.ts';
 import { snapshotOf, surroundingsOf } from '../spec/surroundings.ts';
@@ -67,15 +67,6 @@ const hpa = (annotations: Json = {}): Json => ({
   metadata: { name: 'old', namespace: 'shop', annotations },
   spec: { scaleTargetRef: { apiVersion: 'apps/v1', kind: 'Deployment', name: 'app' } },
 });
-
-const checkFormula = (formula: string, names: readonly string[]) => {
-  try {
-    compileFormula(formula, names);
-    return [];
-  } catch (thrown) {
-    return [{ problem: faultOf(thrown).message }];
-  }
-};
 
 /** The webhooks of a cluster in which there are these objects. */
 function cluster(objects: readonly Json[] = [], over: Partial<Neighbourhood> = {}) {

@@ -3,10 +3,9 @@ import { Agent, request } from 'undici';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { systemClock } from '../../src/base/clock.ts';
-import { faultOf } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { Secret } from '../../src/base/secret.ts';
-import { compileFormula } from '../../src/decide/formula.ts';
+import { checkFormula } from '../../src/cli/check-formula.ts';
 import { kubeAutoscalers } from '../../src/kube/autoscalers.ts';
 import { type KubeObject, resources } from '../../src/kube/objects.ts';
 import { reflect } from '../../src/kube/reflector.ts';
@@ -65,15 +64,6 @@ const autoscaler = (target: string): Manifest => ({
   metadata: { name: 'old' },
   spec: { scaleTargetRef: { apiVersion: 'apps/v1', kind: 'Deployment', name: target }, maxReplicas: 3 },
 });
-
-const checkFormula = (formula: string, names: readonly string[]) => {
-  try {
-    compileFormula(formula, names);
-    return [];
-  } catch (thrown) {
-    return [{ problem: faultOf(thrown).message }];
-  }
-};
 
 const path = (namespace: string, plural: string, group = 'keda.sh') =>
   `/apis/${group}/v1alpha1/namespaces/${namespace}/${plural}`;
