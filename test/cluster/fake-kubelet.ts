@@ -21,6 +21,7 @@ interface Match {
 
 interface Stage {
   name: string;
+  kind: 'Pod' | 'Node';
   when: Match[];
   /** The annotation that delays it. */
   after?: string;
@@ -33,13 +34,22 @@ const phase = (value: string): Match => ({ key: '.status.phase', operator: 'In',
 
 const stages: Stage[] = [
   {
+    // KWOK looks after no node, and so no pod, unless something could happen to nodes. Nothing does.
+    name: 'node',
+    kind: 'Node',
+    when: [{ key: annotation('bed/never'), operator: 'Exists' }],
+    next: { statusTemplate: '' },
+  },
+  {
     name: 'run',
+    kind: 'Pod',
     when: [alive, phase('Pending')],
     after: podAnnotations.start,
     next: { statusTemplate: runningStatus() },
   },
   {
     name: 'succeed',
+    kind: 'Pod',
     when: [
       alive,
       phase('Running'),
@@ -51,6 +61,7 @@ const stages: Stage[] = [
   },
   {
     name: 'fail',
+    kind: 'Pod',
     when: [
       alive,
       phase('Running'),
@@ -61,6 +72,7 @@ const stages: Stage[] = [
   },
   {
     name: 'delete',
+    kind: 'Pod',
     when: [{ key: '.metadata.deletionTimestamp', operator: 'Exists' }],
     next: { delete: true },
   },
@@ -69,13 +81,13 @@ const stages: Stage[] = [
 /** KWOK's configuration: what happens to the pods on its nodes. */
 export function fakeKubeletConfig(): string {
   return stages
-    .map(({ name, when, after, next }) =>
+    .map(({ name, kind, when, after, next }) =>
       stringify({
         apiVersion: 'kwok.x-k8s.io/v1alpha1',
         kind: 'Stage',
         metadata: { name },
         spec: {
-          resourceRef: { apiGroup: 'v1', kind: 'Pod' },
+          resourceRef: { apiGroup: 'v1', kind },
           selector: { matchExpressions: when },
           ...(after !== undefined && {
             delay: { durationMilliseconds: 0, durationFrom: { expressionFrom: annotation(after) } },

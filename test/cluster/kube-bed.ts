@@ -74,8 +74,12 @@ export async function storeScaledObject(
   return parsed.value;
 }
 
-/** A Deployment whose pods run at once, with some cpu requested. */
-export function deployment(name: string, replicas: number | undefined): Manifest {
+/** A Deployment whose pods run at once, with some cpu requested, unless its template is given otherwise. */
+export function deployment(
+  name: string,
+  replicas: number | undefined,
+  template: Record<string, unknown> = {},
+): Manifest {
   return {
     apiVersion: 'apps/v1',
     kind: 'Deployment',
@@ -86,6 +90,7 @@ export function deployment(name: string, replicas: number | undefined): Manifest
       template: {
         metadata: { labels: { app: name } },
         spec: { containers: [{ name: 'app', image: 'none', resources: { requests: { cpu: '100m' } } }] },
+        ...template,
       },
     },
   };
