@@ -3,11 +3,10 @@ import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { requestOf } from '../../test/server-request.ts';
 import { Fault } from '../base/errors.ts';
-import type { TriggerStatus } from '../engine/engine.ts';
+import type { TriggerStatus, WorkloadStatus } from '../engine/engine.ts';
 import type { Report } from '../engine/ports.ts';
 import { AdmissionCounts } from './admission-counts.ts';
 import { type MetricsView, prometheus } from './prometheus.ts';
-import type { MeteredWorkload } from './workload-series.ts';
 
 type Labels = Record<string, string>;
 
@@ -88,7 +87,7 @@ const report = (over: Partial<Report> = {}): Report => ({
   ...over,
 });
 
-const workload = (over: Partial<MeteredWorkload> = {}): MeteredWorkload => ({
+const workload = (over: Partial<WorkloadStatus> = {}): WorkloadStatus => ({
   key: 'ScaledObject/shop/web',
   kind: 'ScaledObject',
   namespace: 'shop',
@@ -101,10 +100,10 @@ const workload = (over: Partial<MeteredWorkload> = {}): MeteredWorkload => ({
   ...over,
 });
 
-const job = (over: Partial<MeteredWorkload> = {}) =>
+const job = (over: Partial<WorkloadStatus> = {}) =>
   workload({ key: 'ScaledJob/shop/mail', kind: 'ScaledJob', name: 'mail', ...over });
 
-async function scrape(workloads: MeteredWorkload[], over: Partial<MetricsView> = {}): Promise<Sample[]> {
+async function scrape(workloads: WorkloadStatus[], over: Partial<MetricsView> = {}): Promise<Sample[]> {
   const handler = prometheus({
     build: { version: '1.2.3', commit: 'abc' },
     leads: () => true,
@@ -218,7 +217,7 @@ describe('the series of workloads', () => {
   const sj = { namespace: 'shop', scaledJob: 'mail' };
   const both = { namespace: 'shop', type: 'scaledobject', resource: 'web' };
 
-  it.each<[string, MeteredWorkload, string, [Labels, number][]]>([
+  it.each<[string, WorkloadStatus, string, [Labels, number][]]>([
     ['a pause', workload({ paused: true }), 'keda_scaled_object_paused', [[so, 1]]],
     ['no pause', workload(), 'keda_scaled_object_paused', [[so, 0]]],
     ['no pause of a ScaledJob', job({ paused: true }), 'keda_scaled_object_paused', []],

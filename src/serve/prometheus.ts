@@ -1,16 +1,17 @@
 import process from 'node:process';
 import { setImmediate } from 'node:timers/promises';
+import type { WorkloadStatus } from '../engine/engine.ts';
 import type { AdmissionCount } from './admission-counts.ts';
 import { Exposition, expositionType, labels } from './exposition.ts';
 import { type Handler, splitUrl } from './handler.ts';
-import { type MeteredWorkload, type RegisteredCount, writeWorkloads } from './workload-series.ts';
+import { type RegisteredCount, writeWorkloads } from './workload-series.ts';
 
 /** What is told at each scrape; nothing is computed between them. */
 export interface MetricsView {
   build: { version: string; commit: string };
   /** Whether this process decides. One that stands by says nothing of workloads, as the leader does. */
   leads(): boolean;
-  workloads(): readonly MeteredWorkload[];
+  workloads(): readonly WorkloadStatus[];
   /** Open connections to sources. */
   connections(): number;
   /** How many objects of kinds other than workloads there are. */

@@ -4,16 +4,6 @@ import type { TriggerStatus, WorkloadStatus } from '../engine/engine.ts';
 import { type Exposition, labels } from './exposition.ts';
 import { scalerLabel } from './scaler-labels.ts';
 
-/** A workload with what the engine may count of it besides. */
-export interface MeteredWorkload extends WorkloadStatus {
-  /** The one value that a formula makes of all triggers; absent without a formula. */
-  composite?: { value: number | undefined; active: boolean };
-  /** How often its target was given more replicas, fewer, or could not be given what was decided. */
-  changes?: { out: number; in: number; failed: number };
-  /** Messages handed to Jobs, and what became of them. */
-  messages?: { claimed: number; acknowledged: number; released: number; deadLettered: number };
-}
-
 /** How many objects of a kind there are in a namespace; `default` for kinds without namespaces. */
 export interface RegisteredCount {
   type: 'trigger_authentication' | 'cluster_trigger_authentication' | 'cloudevent_source';
@@ -35,7 +25,7 @@ interface WorkloadRow {
   own: string;
   /** `namespace`, `type` and `resource`, as KEDA labels what both kinds have. */
   both: string;
-  of: MeteredWorkload;
+  of: WorkloadStatus;
 }
 
 interface Family<T> {
@@ -51,7 +41,7 @@ interface Family<T> {
  */
 export async function writeWorkloads(
   out: Exposition,
-  workloads: readonly MeteredWorkload[],
+  workloads: readonly WorkloadStatus[],
   registered: Iterable<RegisteredCount>,
 ): Promise<void> {
   const rows: WorkloadRow[] = [];
@@ -82,7 +72,7 @@ async function inPortions<T>(items: readonly T[], each: (item: T) => void): Prom
 
 const typeOf = ({ kind }: WorkloadStatus) => (kind === 'ScaledObject' ? 'scaledobject' : 'scaledjob');
 
-function rowOf(workload: MeteredWorkload): WorkloadRow {
+function rowOf(workload: WorkloadStatus): WorkloadRow {
   const { kind, namespace, name } = workload;
   return {
     own: labels(kind === 'ScaledObject' ? { namespace, scaledObject: name } : { namespace, scaledJob: name }),
@@ -108,7 +98,7 @@ function scalerLabels(
   });
 }
 
-function triggerRow(workload: MeteredWorkload, trigger: TriggerStatus): ScalerRow {
+function triggerRow(workload: WorkloadStatus, trigger: TriggerStatus): ScalerRow {
   const { name, named, type, metricName, index, value, fault } = trigger;
   const wasRead = value !== undefined || fault !== undefined;
   const resource = type === 'cpu' || type === 'memory';
@@ -128,8 +118,8 @@ function triggerRow(workload: MeteredWorkload, trigger: TriggerStatus): ScalerRo
 }
 
 function compositeRow(
-  workload: MeteredWorkload,
-  { value, active }: NonNullable<MeteredWorkload['composite']>,
+  workload: WorkloadStatus,
+  { value, active }: NonNullable<WorkloadStatus['composite']>,
 ): ScalerRow {
   return {
     labels: scalerLabels(workload, { metric: compositeName, scaler: compositeName, index: 0 }),
@@ -182,7 +172,7 @@ const family = (
 /** A family that only one kind of workload has. */
 const ofKind = (
   kind: WorkloadStatus['kind'],
-  { help, of }: { help: string; of(workload: MeteredWorkload): number | boolean | undefined },
+  { help, of }: { help: string; of(workload: WorkloadStatus): number | boolean | undefined },
 ) => ({
   help,
   write(row: WorkloadRow, out: Exposition) {
@@ -275,7 +265,7 @@ const workloadFamilies: readonly Family<WorkloadRow>[] = [
 
 function writeTotals(
   out: Exposition,
-  workloads: readonly MeteredWorkload[],
+  workloads: readonly WorkloadStatus[],
   registered: Iterable<RegisteredCount>,
 ): void {
   const types = new Map<string, number>();
