@@ -112,8 +112,8 @@ spec:
   replicas: 1
   strategy:
     rollingUpdate:
-      # The new one becomes ready once the old one has handed over, so the old one must not wait for it.
-      maxUnavailable: 1
+      # The new one knows everything, and answers for metrics, before the old one hands over.
+      maxUnavailable: 0
       maxSurge: 1
   selector:
     matchLabels:

@@ -13,10 +13,10 @@ const follow = ['get', 'list', 'watch'] as const;
 /** Across the namespaces that are watched. */
 const clusterRules: readonly Rule[] = [
   {
-    why: 'The workloads. `update` and `patch` are for the finalizer and the label that KEDA puts on them.',
+    why: 'The workloads. `patch` is for the finalizer and the label that KEDA puts on them.',
     groups: ['keda.sh'],
     resources: ['clustertriggerauthentications', 'scaledjobs', 'scaledobjects', 'triggerauthentications'],
-    verbs: [...follow, 'patch', 'update'],
+    verbs: [...follow, 'patch'],
   },
   {
     why: 'Their status: conditions, what was last active, who uses an authentication.',
@@ -27,7 +27,14 @@ const clusterRules: readonly Rule[] = [
       'scaledobjects/status',
       'triggerauthentications/status',
     ],
-    verbs: ['patch', 'update'],
+    verbs: ['patch'],
+  },
+  {
+    why: 'Whether the definitions have our own fields, or are still those of KEDA: said once at the start.',
+    groups: ['apiextensions.k8s.io'],
+    resources: ['customresourcedefinitions'],
+    names: ['scaledjobs.keda.sh', 'scaledobjects.keda.sh'],
+    verbs: ['get'],
   },
   {
     why: 'HorizontalPodAutoscalers and Jobs are owned by a workload and block its deletion: a cluster that enforces\nowner references asks for this.',
@@ -39,7 +46,7 @@ const clusterRules: readonly Rule[] = [
     why: 'The autoscaler of each ScaledObject: made, kept as it should be, handed over, removed.',
     groups: ['autoscaling'],
     resources: ['horizontalpodautoscalers'],
-    verbs: [...follow, 'create', 'delete', 'patch', 'update'],
+    verbs: [...follow, 'create', 'delete', 'patch'],
   },
   {
     why: 'Targets, and the environment of their containers.',
@@ -51,13 +58,13 @@ const clusterRules: readonly Rule[] = [
     why: 'Replicas of targets of any kind. Kinds other than those above need a rule of their own besides: see the role\nbelow.',
     groups: ['*'],
     resources: ['*/scale'],
-    verbs: ['get', 'patch', 'update'],
+    verbs: ['get', 'patch'],
   },
   {
-    why: 'The Jobs of ScaledJobs. `update` is for the finalizer of those that carry a message.',
+    why: 'The Jobs of ScaledJobs. `patch` is for the finalizer and the receipt of those that carry a message.',
     groups: ['batch'],
     resources: ['jobs'],
-    verbs: [...follow, 'create', 'delete', 'patch', 'update'],
+    verbs: [...follow, 'create', 'delete', 'patch'],
   },
   {
     why: 'Whether the pods of Jobs and of targets in direct mode are ready, and since when.',
@@ -69,7 +76,7 @@ const clusterRules: readonly Rule[] = [
     why: 'What pods use, for cpu and memory triggers in direct mode.',
     groups: ['metrics.k8s.io'],
     resources: ['pods'],
-    verbs: ['get', 'list'],
+    verbs: ['list'],
   },
   {
     why: 'Credentials that triggers refer to. Only their metadata is watched, to notice an edit.',
@@ -131,7 +138,7 @@ const ownRules: readonly Rule[] = [
     groups: [''],
     resources: ['secrets'],
     names: ['kedaorg-certs'],
-    verbs: ['get', 'patch', 'update'],
+    verbs: [...follow, 'update'],
   },
   {
     why: 'One of several processes decides; KEDA agrees by the same Lease, so the two never decide at once.',
