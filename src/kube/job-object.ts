@@ -2,8 +2,8 @@ import { fingerprint } from '../base/secret.ts';
 import type { JobRequest } from '../engine/ports.ts';
 import { excludedLabels, annotations as known } from '../spec/annotations.ts';
 import { isRecord } from '../spec/field-path.ts';
+import { labelValue } from '../spec/label-value.ts';
 import type { ScaledJob } from '../spec/workload.ts';
-import { labelValue } from './label-value.ts';
 import { marks } from './marks.ts';
 import type { OwnerReference } from './objects.ts';
 

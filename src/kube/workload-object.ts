@@ -1,12 +1,12 @@
 import { fingerprint } from '../base/secret.ts';
 import { documentOf, type ManifestDocument } from '../spec/documents.ts';
+import { labelValue } from '../spec/label-value.ts';
 import { formatProblem, type Problem } from '../spec/problem.ts';
 import { parseScaledJob } from '../spec/scaled-job.ts';
 import { parseScaledObject } from '../spec/scaled-object.ts';
 import { surroundingsOf } from '../spec/surroundings.ts';
 import { validate } from '../spec/validate.ts';
 import type { Workload } from '../spec/workload.ts';
-import { labelValue } from './label-value.ts';
 import { marks } from './marks.ts';
 import type { KubeObject } from './objects.ts';
 import type { Identity } from './status.ts';
@@ -35,6 +35,7 @@ export type FreshWorkload =
   | { ok: false; message: string };
 
 export interface ObjectWithStatus extends KubeObject {
+  spec?: unknown;
   status?: unknown;
 }
 

@@ -1,11 +1,11 @@
 import type { Clock } from '../base/clock.ts';
 import { Fault, faultOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { labelValue } from '../spec/label-value.ts';
 import type { ScaledObject, Workload } from '../spec/workload.ts';
 import type { KubeClient } from './client.ts';
 import { removeFinalizer } from './finalizers.ts';
 import { keyedWork } from './keyed-work.ts';
-import { labelValue } from './label-value.ts';
 import { marks } from './marks.ts';
 import { type KubeObject, resources } from './objects.ts';
 import { reflect } from './reflector.ts';
