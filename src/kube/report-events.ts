@@ -23,19 +23,23 @@ type Seen = { status: string; reason?: string; message?: string } | undefined;
  * process knows of no report before, the live status says what was told already, so that a restart repeats nothing.
  */
 export function eventsOf(workload: Workload, report: Report, before: Before): Told[] {
-  const scaling = { controller: workload.kind === 'ScaledJob' ? 'scale-handler' : 'keda-operator' } as const;
-  return [
+  const told = [
     ...pauseEvents(workload, report, before),
     ...readyEvents(workload, report, before),
-    ...activityEvents(workload, report, before).map(each => ({ ...each, ...scaling })),
-    ...faultEvents(workload, report, before).map(each => ({ ...each, ...scaling })),
+    ...activityEvents(workload, report, before),
+    ...faultEvents(workload, report, before),
     ...fallbackEvents(report, before),
     ...(report.change === undefined || report.change === before.report?.change
       ? []
       : [changeEvent(workload, report.change)]),
-    ...jobEvents(report, before).map(each => ({ ...each, ...scaling })),
+    ...jobEvents(report, before),
   ];
+  if (workload.kind === 'ScaledObject') return told;
+  return told.map(each => (ofLoop.test(each.reason) ? { ...each, controller: 'scale-handler' } : each));
 }
+
+/** What in KEDA the loop of a ScaledJob tells, under a name of its own. */
+const ofLoop = /^KEDA|^ScaledJob(Active|Inactive)$/;
 
 function seen({ report, live }: Before, type: ConditionType): Seen {
   if (report === undefined) return conditionIn(live, type);

@@ -58,7 +58,8 @@ export function statusOf(
   report: Report,
   { live, facts, refusal }: { live: Status; facts: StatusFacts; refusal: Refusal | undefined },
 ): Status {
-  const wanted: Status = { ...live, ...typesOf(workload), conditions: conditionsOf(workload, report, live) };
+  const wanted: Status = { ...live, conditions: conditionsOf(workload, report, live) };
+  tellTypes(workload, wanted);
   if (report.lastActiveAt !== undefined) wanted.lastActiveTime = timeText(report.lastActiveAt);
   tellTriggers(workload, report, wanted);
   if (workload.kind === 'ScaledObject') tellTarget(report, wanted, facts);
@@ -103,12 +104,12 @@ function isMap(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function typesOf({ triggers }: Workload): Pick<Status, 'triggersTypes' | 'authenticationsTypes'> {
+function tellTypes({ triggers }: Workload, wanted: Status): void {
   const types = new Set(triggers.map(({ type }) => type));
   const names = new Set(triggers.flatMap(({ authenticationRef }) => authenticationRef?.name ?? []));
-  const texts: Record<string, string | undefined> = { triggersTypes: [...types].join(',') };
-  texts['authenticationsTypes'] = names.size === 0 ? undefined : [...names].join(',');
-  return texts as Pick<Status, 'triggersTypes' | 'authenticationsTypes'>;
+  wanted.triggersTypes = [...types].join(',');
+  if (names.size === 0) delete wanted.authenticationsTypes;
+  else wanted.authenticationsTypes = [...names].join(',');
 }
 
 function conditionsOf({ kind }: Workload, report: Report, live: Status): StatusCondition[] {
