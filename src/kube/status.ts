@@ -74,6 +74,7 @@ interface Known {
 /** How far apart two writes of one status are, in milliseconds: ten edits a second are not ten writes. */
 const spacingMs = 1000;
 const nothing: StatusFacts = {};
+const unknown: Status = {};
 const kinds = { ScaledObject: resources.scaledObjects, ScaledJob: resources.scaledJobs } as const;
 
 /** Starts with nothing to write. */
@@ -133,7 +134,8 @@ export function statusWriter(options: StatusWriterOptions): StatusWriter {
       // The last words of a run whose object is gone, or is another one by now.
       if (object === undefined || object.uid !== workload.uid) return;
       const one = known(key, workload);
-      const before = { report: one.report, live: statusIn(object) };
+      // Once a report was seen, it says more than the status does.
+      const before = { report: one.report, live: one.report === undefined ? statusIn(object) : unknown };
       for (const told of eventsOf(workload, report, before)) {
         events.record({ ...told, regarding: regarding(workload) });
       }
@@ -157,7 +159,13 @@ export function statusWriter(options: StatusWriterOptions): StatusWriter {
       const one = all.get(key);
       if (one?.refusal === undefined) return;
       one.refusal = undefined;
-      if (one.report !== undefined) writes.ask(key);
+      const { workload, report } = one;
+      if (workload === undefined || report === undefined) return;
+      if (report.ready.status === 'True') {
+        const told = { type: 'Normal', reason: `${workload.kind}Ready`, note: report.ready.message } as const;
+        events.record({ ...told, regarding: regarding(workload) });
+      }
+      writes.ask(key);
     },
     forget(key) {
       all.delete(key);
