@@ -3,9 +3,10 @@ import about from '../../package.json' with { type: 'json' };
 import type { Clock } from '../base/clock.ts';
 import { Fault, faultOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import type { Identity } from '../base/x509.ts';
 import type { Engine } from '../engine/engine.ts';
 import { injectCa } from '../kube/ca-injection.ts';
-import { type CertificateKeeper, keepCertificates } from '../kube/certificates.ts';
+import { keepCertificates } from '../kube/certificates.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { watchClientTrust } from '../kube/client-trust.ts';
 import type { Cluster } from '../kube/cluster.ts';
@@ -13,6 +14,7 @@ import type { Leadership } from '../kube/lease.ts';
 import { reviewsOf } from '../kube/reviews.ts';
 import { admission, admissionBodyLimit } from '../serve/admission.ts';
 import type { AdmissionCounts } from '../serve/admission-counts.ts';
+import { openCertificateFolder } from '../serve/certificate-folder.ts';
 import { decisions } from '../serve/decisions-api.ts';
 import { delegatedAuth } from '../serve/delegated-auth.ts';
 import type { Handler } from '../serve/handler.ts';
@@ -21,7 +23,6 @@ import { type Listening, type ListeningTls, listen, listenTls } from '../serve/l
 import { metricsApi } from '../serve/metrics-api.ts';
 import { prometheus } from '../serve/prometheus.ts';
 import { everywhere } from './listen-address.ts';
-import { type MountedCertificates, mountedCertificates } from './mounted-certificates.ts';
 import type { Address, OperatorSettings } from './operator-settings.ts';
 
 /** The parts of a running operator. */
@@ -87,13 +88,8 @@ export function startServers(operator: Operator): Servers {
     const reload = () => {
       for (const each of listening) each.reload();
     };
-    const certificates = keep(certificatesOf(operator, reload));
-    await certificates.whenReady(ending);
-    const certificate = () => {
-      const { current } = certificates;
-      if (current === undefined) throw new Fault('INTERNAL', 'there is no certificate to serve with');
-      return current;
-    };
+    const certificates = keep(await certificatesOf(operator, reload));
+    const certificate = () => certificates.current();
     if (settings.metricsApi !== undefined) {
       const trust = keep(watchClientTrust({ ...operator, onChange: reload }));
       await trust.whenReady(ending);
@@ -143,14 +139,27 @@ async function bound<T extends Listening>({ host, port }: Address, listening: Pr
   }
 }
 
-function certificatesOf(operator: Operator, reload: () => void): CertificateKeeper | MountedCertificates {
-  const { settings, client, clock, log, namespace } = operator;
-  const { folder, rotate, secretName, services, clusterDomain, patchApiService, patchWebhook } =
-    settings.certificates;
-  if (folder !== undefined) return mountedCertificates(folder, { log, onChange: reload });
+/** Certificates that are there. */
+interface Serving extends AsyncDisposable {
+  current(): Identity;
+}
+
+async function certificatesOf(operator: Operator, reload: () => void): Promise<Serving> {
+  const { settings, clock, log } = operator;
+  const { folder, rotate } = settings.certificates;
+  if (folder !== undefined) {
+    const given = await openCertificateFolder(folder, { clock, log, onChange: reload });
+    return { current: () => given.current, [Symbol.asyncDispose]: async () => given[Symbol.dispose]() };
+  }
   if (!rotate) {
     throw new Fault('USAGE', '--enable-cert-rotation=false needs --cert-dir, where certificates are given');
   }
+  return await ownCertificates(operator, reload);
+}
+
+async function ownCertificates(operator: Operator, reload: () => void): Promise<Serving> {
+  const { settings, client, clock, log, namespace, ending } = operator;
+  const { secretName, services, clusterDomain, patchApiService, patchWebhook } = settings.certificates;
   const keeper = keepCertificates({
     client,
     clock,
@@ -172,11 +181,9 @@ function certificatesOf(operator: Operator, reload: () => void): CertificateKeep
     apiService: patchApiService && settings.metricsApi !== undefined ? apiService : undefined,
     validatingWebhook: settings.webhooks === undefined ? undefined : patchWebhook,
   });
+  const first = await keeper.whenReady(ending);
   return {
-    get current() {
-      return keeper.current;
-    },
-    whenReady: signal => keeper.whenReady(signal),
+    current: () => keeper.current ?? first,
     async [Symbol.asyncDispose]() {
       await injection[Symbol.asyncDispose]();
       await keeper[Symbol.asyncDispose]();
