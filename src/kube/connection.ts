@@ -42,6 +42,8 @@ export interface Connection extends AsyncDisposable {
 /** Token files rotate long before the old token runs out; client-go reads them as often. */
 const credentialsAgeMs = 60_000;
 
+const refusedAgainMs = 5_000;
+
 /** The API server closes what was idle for 90 s (its IdleTimeout); a request on a socket it just closed is lost. */
 const idleMs = 60_000;
 
@@ -73,6 +75,11 @@ export function connection(
   };
 
   const networkFaultOf = (thrown: unknown, signal: AbortSignal): Fault => {
+    if (/^UND_ERR_(DESTROYED|CLOSED)$/.test((thrown as { code?: string } | undefined)?.code ?? '')) {
+      return new Fault('CANCELLED', `the connection to the API server at ${host} was given up`, {
+        cause: thrown,
+      });
+    }
     const fault = networkFault(thrown, `the API server at ${host}`, signal);
     return fault.code.startsWith('SOURCE_')
       ? new Fault('KUBE_UNREACHABLE', fault.message, { cause: thrown })
@@ -125,6 +132,7 @@ export function connection(
 function currentCredentials(config: KubeConfig, { clock, log }: { clock: Clock; log: Log }) {
   let last: KubeCredentials | undefined;
   let readAt = 0;
+  let refusedAt = Number.NEGATIVE_INFINITY;
   let reading: Promise<KubeCredentials> | undefined;
   const read = async (refused: boolean) => {
     try {
@@ -146,7 +154,11 @@ function currentCredentials(config: KubeConfig, { clock, log }: { clock: Clock; 
       return last;
     },
     async get(refused: boolean): Promise<KubeCredentials> {
-      if (last !== undefined && !refused && clock.elapsed() - readAt < credentialsAgeMs) return last;
+      const now = clock.elapsed();
+      if (last !== undefined && !refused && now - readAt < credentialsAgeMs) return last;
+      // Where even new ones are refused, a plugin is not started for each request.
+      if (last !== undefined && refused && now - refusedAt < refusedAgainMs) return last;
+      if (refused) refusedAt = now;
       reading ??= read(refused);
       return await reading;
     },

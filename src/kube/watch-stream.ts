@@ -45,19 +45,16 @@ export function lineSplitter(): { push(chunk: Buffer): string[] } {
  * @throws Fault the status of an ERROR, such as KUBE_EXPIRED; KUBE_FAILED where the line cannot be understood
  */
 export function watchEventOf<T extends KubeObject>(line: string, doing: string): WatchEvent<T> | undefined {
-  const event = parseLine(line, doing);
-  switch (event.type) {
+  const { type, object } = parseLine(line, doing);
+  switch (type) {
     case 'ADDED':
     case 'MODIFIED':
     case 'DELETED':
-      return { type: event.type, object: event.object as T };
+      return { type, object: objectIn<T>(object, doing) };
     case 'BOOKMARK':
-      return {
-        type: 'BOOKMARK',
-        resourceVersion: (event.object as KubeObject).metadata.resourceVersion,
-      };
+      return { type, resourceVersion: objectIn(object, doing).metadata.resourceVersion };
     case 'ERROR': {
-      const status = isStatus(event.object) ? event.object : undefined;
+      const status = isStatus(object) ? object : undefined;
       throw statusFault(status?.code ?? 500, status, { doing });
     }
     default:
@@ -65,12 +62,20 @@ export function watchEventOf<T extends KubeObject>(line: string, doing: string):
   }
 }
 
-function parseLine(line: string, doing: string): { type?: unknown; object: unknown } {
+function parseLine(line: string, doing: string): { type?: unknown; object?: unknown } {
   try {
-    const event = JSON.parse(line);
-    if (typeof event?.object === 'object' && event.object !== null) return event;
+    return JSON.parse(line) ?? {};
   } catch {
-    // Told below, without the line: it may hold a Secret.
+    throw noEvent(doing);
   }
-  throw new Fault('KUBE_FAILED', `cannot ${doing}: the API server sent a line that is no event`);
 }
+
+function objectIn<T extends KubeObject>(object: unknown, doing: string): T {
+  const metadata = (object as Partial<KubeObject> | undefined)?.metadata;
+  if (typeof metadata?.resourceVersion !== 'string') throw noEvent(doing);
+  return object as T;
+}
+
+// Without the line: it may hold a Secret.
+const noEvent = (doing: string) =>
+  new Fault('KUBE_FAILED', `cannot ${doing}: the API server sent a line that is no event`);
