@@ -26,6 +26,8 @@ type TestContext = ReadContext<{ key: string | undefined }>;
 export interface TestSource {
   /** What each query gives; one that is not here gives `value`. */
   readonly values: Map<string, number>;
+  /** Questions that fail where many are asked at once. */
+  readonly faults: Map<string, Fault>;
   value: number;
   /** What happens to a question instead of an answer from `values`. */
   answer: ((query: string, context: TestContext) => Promise<number>) | undefined;
@@ -52,6 +54,7 @@ export function testSource(clock: ManualClock): TestSource {
   const tellers = new Set<{ tell(value: number): void; end(fault?: Fault): void }>();
   const source: TestSource = {
     values: new Map(),
+    faults: new Map(),
     value: 0,
     answer: undefined,
     opening: undefined,
@@ -102,7 +105,7 @@ export function testSource(clock: ManualClock): TestSource {
           async readMany(params, context) {
             const queries = (params as TestParams[]).map(({ query = '' }) => query);
             await ask(queries.join('+'), context as TestContext);
-            return queries.map(query => source.values.get(query) ?? source.value);
+            return queries.map(query => source.faults.get(query) ?? source.values.get(query) ?? source.value);
           },
         };
       }

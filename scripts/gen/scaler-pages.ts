@@ -50,5 +50,7 @@ function facts(scaler: AnyScaler): string {
       : ['A ScaledJob can have each message delivered to a Job of its own.']),
     ...(scaler.noCachedMetrics ? ['`useCachedMetrics` is refused.'] : []),
   ];
-  return `\n${lines.map(line => `- ${line}`).join('\n')}\n`;
+  const promise = scaler.deliver?.promise;
+  const delivery = promise === undefined ? '' : `\n## Delivery\n\n${promise}\n`;
+  return `\n${lines.map(line => `- ${line}`).join('\n')}\n${delivery}`;
 }

@@ -89,7 +89,11 @@ export class Readings {
         first.bound,
         async context => (await scaler.readMany?.(params, context)) ?? [],
       );
-      for (const [index, { resolve }] of batch.entries()) resolve(values[index] ?? Number.NaN);
+      for (const [index, { resolve, reject }] of batch.entries()) {
+        const value = values[index] ?? Number.NaN;
+        if (value instanceof Fault) reject(value);
+        else resolve(value);
+      }
     } catch (thrown) {
       for (const { reject } of batch) reject(thrown);
     }

@@ -205,6 +205,15 @@ describe('a reading', () => {
     expect(source.asked.map(({ query }) => query)).toEqual(['a+b+c']);
   });
 
+  it('fails alone among those that were asked together', async () => {
+    const { source, bound, read } = bed();
+    source.faults.set('b', new Fault('SOURCE_NOT_FOUND', 'there is no b'));
+
+    const values = await Promise.all(['a', 'b', 'c'].map(query => read(bound({ query }, 'readMany'))));
+
+    expect(values).toEqual([source.value, 'SOURCE_NOT_FOUND', source.value]);
+  });
+
   it('fails for all that were asked together', async () => {
     const { source, bound, read } = bed();
     source.answer = fails('SOURCE_FAILED');

@@ -83,7 +83,7 @@ function bindRead(scaler: Scaler, trigger: Trigger, input: ParamInput, context: 
     params,
     context,
     metricName: flatten(indexedMetricName(trigger.index, scaler.metricName(params))),
-    target: { type: metricType ?? 'AverageValue', value: targetOf(scaler, numbers) },
+    target: { type: metricType ?? 'AverageValue', value: targetOf(scaler, params, numbers) },
     activation: scaler.activationParam === undefined ? 0 : Number(numbers[scaler.activationParam] ?? 0),
     connectionKey,
     readingKey: query === undefined ? undefined : `${connectionKey} ${query}`,
@@ -92,8 +92,9 @@ function bindRead(scaler: Scaler, trigger: Trigger, input: ParamInput, context: 
   return { ok: true, bound, notices };
 }
 
-function targetOf(scaler: Scaler, numbers: Readonly<Record<string, unknown>>): number {
-  return scaler.fixedTarget ?? Number(numbers[scaler.targetParam ?? ''] ?? 0);
+function targetOf(scaler: Scaler, params: unknown, numbers: Readonly<Record<string, unknown>>): number {
+  const param = scaler.targetFor(params) ?? scaler.targetParam ?? '';
+  return scaler.fixedTarget ?? Number(numbers[param] ?? 0);
 }
 
 function bindResource(scaler: ResourceScaler, trigger: Trigger, input: ParamInput): Binding {

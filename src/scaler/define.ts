@@ -1,3 +1,4 @@
+import type { Fault } from '../base/errors.ts';
 import type { Problem } from '../spec/problem.ts';
 import type { OpenContext, ParamContext, ReadContext } from './context.ts';
 import type { Delivery } from './delivery.ts';
@@ -35,12 +36,15 @@ export interface Scaler<P = unknown, C = unknown> {
   query(params: P): string | undefined;
   /** What the number includes with these parameters; the job arithmetic needs it. */
   countsFor(params: P): Counts;
+  /** The parameter with the target value, where it depends on the parameters; `targetParam` otherwise. */
+  targetFor(params: P): string | undefined;
   /** How long a reading may take, in milliseconds, where the parameters say. */
   timeoutMs(params: P): number | undefined;
   open(params: P, context: OpenContext): Promise<C>;
   close(conn: C): Promise<void>;
   read(params: P, context: ReadContext<C>): Promise<number>;
-  readMany?(params: readonly P[], context: ReadContext<C>): Promise<number[]>;
+  /** What each trigger reads, in order; a Fault where that one alone cannot be read. Throws where none can. */
+  readMany?(params: readonly P[], context: ReadContext<C>): Promise<(number | Fault)[]>;
   watch?(params: P, context: ReadContext<C>): AsyncIterable<number>;
   readonly deliver?: Delivery<P, C>;
 }
@@ -52,6 +56,8 @@ export interface ScalerDeclaration<S extends Shape, P, C extends object> {
   params: S;
   /** The parameter with the target value, or the value itself where KEDA fixes it. */
   target: (keyof S & string) | number;
+  /** Where one of several parameters holds the target value, depending on the others. */
+  targetFor?(params: P): keyof S & string;
   activation?: keyof S & string;
   counts?: Counts;
   /** Where it depends on the parameters. */
@@ -68,7 +74,7 @@ export interface ScalerDeclaration<S extends Shape, P, C extends object> {
   /** The connection is closed by its own `Symbol.asyncDispose`, where it has one. */
   open(params: P, context: OpenContext): Promise<C>;
   read(params: P, context: ReadContext<C>): Promise<number>;
-  readMany?(params: readonly P[], context: ReadContext<C>): Promise<number[]>;
+  readMany?(params: readonly P[], context: ReadContext<C>): Promise<(number | Fault)[]>;
   watch?(params: P, context: ReadContext<C>): AsyncIterable<number>;
   deliver?: Delivery<P, C>;
 }
@@ -90,6 +96,7 @@ export function defineScaler<S extends Shape, C extends object, P = ValuesOf<S>>
       declaration.resolve === undefined ? (values as P) : declaration.resolve(values as ValuesOf<S>, context),
     query: params => declaration.query?.(params),
     countsFor: params => declaration.countsFor?.(params) ?? counts,
+    targetFor: params => declaration.targetFor?.(params),
     timeoutMs: params => declaration.timeoutMs?.(params),
     async close(conn) {
       if (Symbol.asyncDispose in conn) await (conn as AsyncDisposable)[Symbol.asyncDispose]();

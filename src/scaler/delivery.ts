@@ -22,6 +22,8 @@ export interface Claim {
  * that no longer holds is MESSAGE_LOST: the message went back and will be handed out again.
  */
 export interface Delivery<P, C> {
+  /** What is promised to those whose messages are delivered, in sentences for the docs page. */
+  promise?: string;
   /** How long a claim holds, in milliseconds; it is extended well before. */
   lockMs: number;
   /** What identifies the queue among all queues, the same across restarts; part of every Job's name. */
