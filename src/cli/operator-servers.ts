@@ -22,6 +22,7 @@ import { health, type ReadinessCheck } from '../serve/health.ts';
 import { type Listening, type ListeningTls, listen, listenTls } from '../serve/listen.ts';
 import { metricsApi } from '../serve/metrics-api.ts';
 import { prometheus } from '../serve/prometheus.ts';
+import { labelValue } from '../spec/label-value.ts';
 import { everywhere } from './listen-address.ts';
 import type { Address, OperatorSettings } from './operator-settings.ts';
 
@@ -48,6 +49,8 @@ export interface Servers extends AsyncDisposable {
   readonly failed: Promise<never>;
 }
 
+/** Names that had to be shortened end near 63 characters; below this nobody has to look for one. */
+const shortestHashed = 50;
 /** A name of the API's own making. */
 const apiService = 'v1beta1.external.metrics.k8s.io';
 
@@ -198,7 +201,7 @@ function metricsHandler(operator: Operator, trust: Parameters<typeof delegatedAu
     get ready() {
       return cluster.synced && !ending.aborted;
     },
-    readMetric: engine.readMetric,
+    readMetric: (key: string, metricName: string) => engine.readMetric(keyOf(key, engine), metricName),
   };
   const metrics = metricsApi({ source, clock, version: about.version });
   const told = {
@@ -210,6 +213,19 @@ function metricsHandler(operator: Operator, trust: Parameters<typeof delegatedAu
   };
   const guard = delegatedAuth({ reviewer: reviewsOf(client), trust, clock, log });
   return guard(request => decisions(told, request) ?? metrics(request));
+}
+
+/**
+ * A ScaledObject's name is in the question as the value of a label, which is not the name itself where that is too
+ * long for one.
+ */
+function keyOf(asked: string, engine: Engine): string {
+  const [kind, namespace, label = ''] = asked.split('/');
+  if (label.length < shortestHashed || engine.records(asked) !== undefined) return asked;
+  const found = engine
+    .snapshot()
+    .find(each => each.kind === kind && each.namespace === namespace && labelValue(each.name) === label);
+  return found?.key ?? asked;
 }
 
 const leads = ({ election, ending }: Operator) => !ending.aborted && (election?.leading ?? true);
