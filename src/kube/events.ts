@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { Clock } from '../base/clock.ts';
 import { type Fault, faultOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
@@ -38,7 +39,7 @@ export interface EventRecorderOptions {
   log: Log;
   /** Who we are among the replicas of the operator, such as the name of its pod. */
   instance: string;
-  /** How many may wait to be sent; 1000 unless given. */
+  /** How many may wait to be sent; 5000 unless given. */
   most?: number;
   random?: () => number;
 }
@@ -79,8 +80,10 @@ type Errand =
 
 /** Starts with nothing to tell. Disposing it gives up what waits. */
 export function eventRecorder(options: EventRecorderOptions): EventRecorder {
-  const { client, clock, log, instance, most = 1000, random = Math.random } = options;
+  const { client, clock, log, instance, most = 5000, random = Math.random } = options;
   const stop = new AbortController();
+  // Every call under way listens to it.
+  setMaxListeners(0, stop.signal);
   const all = new Map<string, Series>();
   const queue: Errand[] = [];
   const waiters: (() => void)[] = [];

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from '../base/clock.ts';
 import { Fault, faultOf } from '../base/errors.ts';
@@ -85,6 +86,8 @@ export function kubeJobs(options: KubeJobsOptions): KubeJobs {
   /** Created by us and not seen in the watch yet: when, on the monotonic clock. */
   const unseen = new Map<string, number>();
   const stop = new AbortController();
+  // Every call under way listens to it.
+  setMaxListeners(0, stop.signal);
   let pods: readonly Reflector<KeptPod>[] | undefined;
   let leading = false;
   const releases = keyedWork({

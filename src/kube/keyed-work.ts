@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { Clock } from '../base/clock.ts';
 import { Fault, faultOf } from '../base/errors.ts';
 import { type Backoff, backoffMs } from '../base/retry.ts';
@@ -42,6 +43,8 @@ const togetherMs = 20;
 export function keyedWork(options: KeyedWorkOptions): KeyedWork {
   const { clock, work, onFault, spacingMs = 0, backoff = usual, random = Math.random } = options;
   const stop = new AbortController();
+  // Every call under way listens to it.
+  setMaxListeners(0, stop.signal);
   const slots = new Map<string, Slot>();
   /** Those that have a due time. */
   const waiting = new Map<string, Slot>();

@@ -28,7 +28,7 @@ export interface LifecycleOptions {
   labelSelector?: string;
   /** What is wrong with a formula over these variables. */
   checkFormula: FormulaCheck;
-  /** A workload, or a version of it with something in it that matters, is there to be run. */
+  /** A workload, or a version of it with something in it that matters, is there to be run; told also before `lead`. */
   onSet(workload: Workload, remembered: Remembered): void;
   /** A workload is not to be run any more. What is returned is awaited before its target is restored. */
   onRemove(workloadKey: string): Promise<void> | void;

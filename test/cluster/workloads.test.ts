@@ -216,9 +216,13 @@ clusterOf('workloads from their creation to their end', {}, cluster => {
     expect(await reasons(namespace)).toEqual([]);
   });
 
-  it('writes nothing and tells nothing before it leads', async () => {
+  it('knows what there is before it leads, and writes nothing', async () => {
     const namespace = await cluster().namespace();
     await cluster().create(scaledObject('web'), namespace);
+    await cluster().create(
+      scaledObject('bad', { spec: { minReplicaCount: 5, maxReplicaCount: 5, idleReplicaCount: 3 } }),
+      namespace,
+    );
     const path = pathOf.scaledObject(namespace, 'web');
     const before = await cluster().get(path);
     let lead = () => {};
@@ -228,11 +232,15 @@ clusterOf('workloads from their creation to their end', {}, cluster => {
     await using running = await held;
 
     const standing = await cluster().get(path);
-    const [heard, writes] = [running.heard.set.length, running.writes.length];
+    const [known, writes] = [running.heard.set.map(({ workload }) => workload.name), running.writes.length];
     lead();
     await cluster().waitFor(path, each => each?.metadata.finalizers !== undefined);
+    await cluster().waitFor(
+      pathOf.scaledObject(namespace, 'bad'),
+      each => each?.['status']?.conditions !== undefined,
+    );
 
-    expect([heard, writes]).toEqual([0, 0]);
+    expect([known, writes]).toEqual([['web'], 0]);
     expect(standing?.metadata.resourceVersion).toBe(before?.metadata.resourceVersion);
     expect(running.heard.set).toHaveLength(1);
   });
