@@ -10,12 +10,8 @@ export interface Load {
 }
 
 interface LoadPlan {
-  /** Host and port are used. */
-  url: string;
-  /** Whom to ask as. */
-  as: Pick<ApiOptions, 'cert' | 'key' | 'token'>;
-  /** Undefined does not verify. */
-  ca: string | undefined;
+  /** Host and port of its URL are used, and whom to ask as; without an authority it is not verified. */
+  server: ApiOptions;
   /** Asked for one after the other, again and again. */
   paths: readonly string[];
   connections: number;
@@ -26,9 +22,10 @@ interface LoadPlan {
  * Sends GET requests over so many connections, each with one request under way. On bare sockets: a client that
  * does more would take the processor from what is measured.
  */
-export async function load({ url, as, ca, paths, connections, forMs }: LoadPlan): Promise<Load> {
+export async function load({ server, paths, connections, forMs }: LoadPlan): Promise<Load> {
+  const { url, ca, cert, key, token } = server;
   const { hostname, port, host } = new URL(url);
-  const authorization = as.token === undefined ? '' : `authorization: Bearer ${as.token}\r\n`;
+  const authorization = token === undefined ? '' : `authorization: Bearer ${token}\r\n`;
   const requests = paths.map(
     path => `GET ${path} HTTP/1.1\r\nhost: ${host}\r\naccept: application/json\r\n${authorization}\r\n`,
   );
@@ -66,8 +63,8 @@ export async function load({ url, as, ca, paths, connections, forMs }: LoadPlan)
       opened({
         host: hostname,
         port: Number(port),
-        cert: as.cert,
-        key: as.key,
+        cert,
+        key,
         ...(ca === undefined ? { rejectUnauthorized: false } : { ca }),
       }),
     ),

@@ -32,7 +32,7 @@ export async function startOperator({ options, api, kubeconfig }: Start): Promis
     case 'eventide':
       return startEventide(api, kubeconfig);
     case 'keda': {
-      const keda = await startKeda(api, kubeconfig);
+      const keda = await startKeda(api, async () => kubeconfig);
       return {
         name: 'keda',
         pids: keda.pids,

@@ -27,9 +27,9 @@ export interface Keda extends AsyncDisposable {
  * Puts KEDA's manifests into a cluster and starts its programs with the flags of its manifests; what differs says
  * where they listen and how they find each other outside of pods.
  *
- * @param kubeconfig whom they act as
+ * @param kubeconfigOf makes whom they act as, once the ServiceAccount is there
  */
-export async function startKeda(api: Api, kubeconfig: string): Promise<Keda> {
+export async function startKeda(api: Api, kubeconfigOf: () => Promise<string>): Promise<Keda> {
   const { module, ...programs } = await kedaBinaries();
   const folder = await mkdtemp(join(tmpdir(), 'eventide-keda-'));
   const names = services.flatMap(name => [name, `${name}.${namespace}`, `${name}.${namespace}.svc`]);
@@ -42,6 +42,7 @@ export async function startKeda(api: Api, kubeconfig: string): Promise<Keda> {
   const [metricsApi = 0, webhook = 0, grpc = 0, ...others] = await freePorts(8);
   await applyKeda(api, { module, caBundle: Buffer.from(ca.cert).toString('base64'), metricsApi, webhook });
 
+  const kubeconfig = await kubeconfigOf();
   const at = (index: number) => `127.0.0.1:${others[index]}`;
   const health = (name: string, command: string, args: string[], url: string): Program => ({
     name,
@@ -138,6 +139,13 @@ async function applyKeda(api: Api, { module, caBundle, metricsApi, webhook }: Pl
     );
   const bases = await readdir(join(module, 'config/crd/bases'));
   const crds = await Promise.all(bases.map(name => read(`crd/bases/${name}`)));
+  const rights = await Promise.all(
+    [
+      'service_account/service_account.yaml',
+      ...['rbac/role.yaml', 'rbac/role_binding.yaml'],
+      ...['metrics-server/role.yaml', 'metrics-server/role_binding.yaml'],
+    ].map(read),
+  );
   const [apiService] = await read('metrics-server/api_service.yaml');
   const [hooks] = await read('webhooks/validation_webhooks.yaml');
   if (apiService === undefined || hooks === undefined) throw new Error("KEDA's manifests are not there");
@@ -151,6 +159,7 @@ async function applyKeda(api: Api, { module, caBundle, metricsApi, webhook }: Pl
   await api.apply([
     { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } },
     ...crds.flat(),
+    ...rights.flat(),
     ...services.map(name => localService(name)),
     apiService,
     hooks,
