@@ -22,6 +22,7 @@ const checks: [string, string[]][] = [
   ['types', ['npx', 'tsc', '--noEmit']],
   ['unused code', ['npx', 'knip']],
   ['generated files', ['node', '--import', 'tsx', 'scripts/gen.ts', '--check']],
+  ['control plane for the cluster tests', ['node', '--import', 'tsx', 'scripts/test-cluster.ts']],
 ];
 
 let passed = 0;

@@ -212,7 +212,8 @@ export class Api implements AsyncDisposable {
     type Found = { resources: { name: string; kind: string; namespaced: boolean }[] };
     const { resources } = await until(
       async () => (await this.request('GET', path)).body as Found,
-      found => found.resources?.some(resource => resource.kind === kind),
+      found =>
+        found.resources?.some(({ name, ...resource }) => resource.kind === kind && !name.includes('/')),
       { timeoutMs: 15_000 },
     ).catch(timedOut(`a resource of ${apiVersion} ${kind}`));
     for (const resource of resources.filter(({ name }) => !name.includes('/'))) {

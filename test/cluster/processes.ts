@@ -24,6 +24,8 @@ export interface Program {
  */
 export class Processes implements AsyncDisposable {
   readonly #running = new Map<string, ChildProcess>();
+  /** Those whose end is wanted. */
+  readonly #ending = new WeakSet<ChildProcess>();
   readonly #watchdog: ChildProcess;
 
   constructor(folder: string) {
@@ -50,19 +52,26 @@ export class Processes implements AsyncDisposable {
     child.once('error', error => {
       failure = error;
     });
-    child.once('exit', () => {
+    let started = false;
+    child.once('exit', (code, signal) => {
+      failure ??= new Error(`it ended with ${signal ?? code}`);
       if (this.#running.get(program.name) === child) this.#running.delete(program.name);
       this.#tellWatchdog();
+      // Whatever waits for its work waits in vain, so say why.
+      if (started && !this.#ending.has(child)) process.stderr.write(`${program.name}: ${failure.message}\n`);
     });
     this.#running.set(program.name, child);
     this.#tellWatchdog();
     const giveUpAt = Date.now() + 60_000;
-    const ended = () => failure !== undefined || child.exitCode !== null || child.signalCode !== null;
     while (!(await program.ready(AbortSignal.timeout(5_000)).catch(() => false))) {
-      if (ended()) throw new Error(await startFailure(program, failure?.message ?? `it ended`));
-      if (Date.now() > giveUpAt) throw new Error(await startFailure(program, 'it was not ready in a minute'));
+      if (failure !== undefined) throw new Error(await startFailure(program, failure.message));
+      if (Date.now() > giveUpAt) {
+        await this.kill(program.name);
+        throw new Error(await startFailure(program, 'it was not ready in a minute'));
+      }
       await pause(50);
     }
+    started = true;
   }
 
   /** Ends it with SIGTERM, and after 10 seconds with SIGKILL; resolves when it is gone. */
@@ -70,6 +79,7 @@ export class Processes implements AsyncDisposable {
     const child = this.#running.get(name);
     if (child === undefined) return;
     const gone = once(child, 'exit');
+    this.#ending.add(child);
     this.signal(name, 'SIGCONT');
     child.kill('SIGTERM');
     const timer = setTimeout(() => child.kill('SIGKILL'), 10_000);
@@ -82,6 +92,7 @@ export class Processes implements AsyncDisposable {
     const child = this.#running.get(name);
     if (child === undefined) return;
     const gone = once(child, 'exit');
+    this.#ending.add(child);
     child.kill('SIGKILL');
     await gone;
   }
@@ -94,8 +105,12 @@ export class Processes implements AsyncDisposable {
     return this.#running.get(name)?.pid;
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  async killAll(): Promise<void> {
     await Promise.all([...this.#running.keys()].map(name => this.kill(name)));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.killAll();
     this.#watchdog.stdin?.end();
   }
 
