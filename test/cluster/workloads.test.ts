@@ -220,7 +220,7 @@ clusterOf('workloads from their creation to their end', {}, cluster => {
     const namespace = await cluster().namespace();
     await cluster().create(scaledObject('web'), namespace);
     await cluster().create(
-      scaledObject('bad', { spec: { minReplicaCount: 5, maxReplicaCount: 5, idleReplicaCount: 3 } }),
+      scaledObject('bad', { spec: { minReplicaCount: 2, idleReplicaCount: 3 } }),
       namespace,
     );
     const path = pathOf.scaledObject(namespace, 'web');
