@@ -38,7 +38,7 @@ import {
   prepareControlPlane,
 } from './programs.ts';
 
-export { type ApiAnswer, ApiError, type ClusterObject, type Manifest, until } from './api.ts';
+export { type ApiAnswer, type ClusterObject, type Manifest, until } from './api.ts';
 export { podAnnotations } from './fake-kubelet.ts';
 export type { Component } from './programs.ts';
 
