@@ -10,7 +10,7 @@ import { marks } from './marks.ts';
 import { type KubeObject, resources } from './objects.ts';
 import { reflect } from './reflector.ts';
 import type { Identity, LiveObject } from './status.ts';
-import type { Status } from './status-object.ts';
+import { conditionIn, type Status } from './status-object.ts';
 import {
   type FormulaCheck,
   type KeptWorkload,
@@ -21,10 +21,11 @@ import {
 
 /** What an earlier process, or KEDA, left in the status of a workload. */
 export interface Remembered {
-  /** Epoch milliseconds. */
+  /**
+   * Epoch milliseconds. Undefined for what was active when nobody was there to say until when: nothing is known of
+   * what was since, and a cooldown starts anew.
+   */
   lastActiveAt: number | undefined;
-  originalReplicas: number | undefined;
-  hpaName: string | undefined;
 }
 
 export interface KubeWorkloadsOptions {
@@ -265,11 +266,9 @@ export function kubeWorkloads(options: KubeWorkloadsOptions): KubeWorkloads {
 
 const isHeld = ({ finalizers }: KeptWorkload): boolean => finalizers.includes(marks.kedaFinalizer);
 
-function rememberedIn({ status }: KeptWorkload): Remembered {
-  const { lastActiveTime, originalReplicaCount, hpaName } = JSON.parse(status) as Status;
-  return {
-    lastActiveAt: lastActiveTime === undefined ? undefined : Date.parse(lastActiveTime),
-    originalReplicas: originalReplicaCount,
-    hpaName,
-  };
+function rememberedIn(kept: KeptWorkload): Remembered {
+  const status = JSON.parse(kept.status) as Status;
+  const { lastActiveTime } = status;
+  const isOver = conditionIn(status, 'Active')?.status === 'False';
+  return { lastActiveAt: isOver && lastActiveTime !== undefined ? Date.parse(lastActiveTime) : undefined };
 }
