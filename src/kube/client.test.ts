@@ -1,4 +1,6 @@
-import { setMaxListeners } from 'node:events';
+import { once, setMaxListeners } from 'node:events';
+import { createServer } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
 import { describe, expect, it, vi } from 'vitest';
 import {
   type ApiAnswer,
@@ -186,6 +188,33 @@ describe('a request', () => {
     await client.get(configMaps, at, { signal });
 
     expect(it.api.requests[0]?.path).toBe('/k8s/clusters/c1/api/v1/namespaces/shop/configmaps/a');
+  });
+});
+
+describe('a proxy', () => {
+  it('is asked to connect to the API server', async () => {
+    const asked: string[] = [];
+    const proxy = createServer().on('connect', (request, socket, head) => {
+      asked.push(`${request.url} ${request.headers['proxy-authorization']}`);
+      const [host = '', port] = (request.url ?? '').split(':');
+      const target = connect(Number(port), host, () => {
+        socket.write('HTTP/1.1 200 OK\r\n\r\n');
+        target.write(head);
+        target.pipe(socket).pipe(target);
+      });
+      target.on('error', () => {});
+      socket.on('error', () => {});
+    });
+    proxy.listen(0, '127.0.0.1');
+    await once(proxy, 'listening');
+    const { port } = proxy.address() as AddressInfo;
+    await using it = await bed(one, { proxy: new Secret(`http://me:pw@127.0.0.1:${port}`) });
+
+    const got = await it.client.get(configMaps, at, { signal });
+
+    proxy.close();
+    expect(got).toEqual(object('a'));
+    expect(asked).toEqual([`${new URL(it.api.url).host} Basic ${Buffer.from('me:pw').toString('base64')}`]);
   });
 });
 
