@@ -138,7 +138,11 @@ clusterOf('Jobs of ScaledJobs on a real control plane', {}, cluster => {
     const body = new Uint8Array([0, 255, 1]);
     const request = { name: 'work-abc-1', env: {}, file: { variable: 'KEDA_TASK_FILE', body }, task: task() };
 
-    await running.lifecycle.createJob(workload, request, signal);
+    // What a try that broke off has left behind is no obstacle.
+    const left = { metadata: { name: 'work-abc-1-task' }, data: { body: 'b2xk' } };
+    await cluster().create({ apiVersion: 'v1', kind: 'Secret', ...left }, namespace);
+    const first = await running.lifecycle.createJob(workload, request, signal);
+    const second = await running.lifecycle.createJob(workload, request, signal);
     const job = await cluster().get(pathOf.job(namespace, 'work-abc-1'));
     const secret = await cluster().get(`/api/v1/namespaces/${namespace}/secrets/work-abc-1-task`);
     await running.lifecycle.deleteJob(workload, 'work-abc-1', signal);
@@ -155,6 +159,7 @@ clusterOf('Jobs of ScaledJobs on a real control plane', {}, cluster => {
       name: mount.name,
       secret: { secretName: 'work-abc-1-task' },
     });
+    expect([first, second]).toEqual(['created', 'exists']);
     expect(secret?.['data']).toEqual({ body: Buffer.from(body).toString('base64') });
     expect(secret?.metadata.ownerReferences).toMatchObject([{ kind: 'Job', uid: job?.metadata.uid }]);
   }, 60_000);
