@@ -239,9 +239,12 @@ export function kubeJobs(options: KubeJobsOptions): KubeJobs {
       await client.create(resources.secrets, secret, write);
     } catch (thrown) {
       if (!is(thrown, 'KUBE_EXISTS')) throw thrown;
-      // An earlier try got as far as this; the same name means the same messages.
+      // An earlier try got as far as this; the same name means the same messages. Or it is what a Job of that name
+      // left, and is about to go with it: whose it is now keeps the garbage collector from it.
       const at = { namespace: workload.namespace, name: secret.metadata.name ?? '' };
-      await client.patch(resources.secrets, at, { data: secret['data'] }, { ...write, type: 'merge' });
+      const { ownerReferences } = secret.metadata;
+      const patch = { data: secret['data'], metadata: { ownerReferences } };
+      await client.patch(resources.secrets, at, patch, { ...write, type: 'merge' });
     }
   }
 
