@@ -17,6 +17,8 @@ export interface OperatorSettings {
   namespace: string | undefined;
   /** Names this process among those that may lead. */
   identity: string;
+  /** What the names of those began with that ran in our pod before us; undefined outside of pods. */
+  before: string | undefined;
   /** All unless given. */
   watchNamespaces: readonly string[] | undefined;
   labelSelector: string | undefined;
@@ -68,11 +70,14 @@ export function operatorSettings(
   const bool = (name: string) => readBool(`--${name}`, text(name) ?? 'false');
   const variable = (name: string) => environment[name]?.trim() || undefined;
   const folder = text('cert-dir');
+  const pod = variable('POD_NAME');
   return {
     kubeconfig: text('kubeconfig'),
     context: text('context'),
     namespace: variable('POD_NAMESPACE'),
-    identity: `${variable('POD_NAME') ?? hostname()}_${crypto.randomUUID()}`,
+    identity: `${pod ?? hostname()}_${crypto.randomUUID()}`,
+    // A kubelet starts a container again only when it has ended, and no two pods have the same name.
+    before: pod === undefined ? undefined : `${pod}_`,
     watchNamespaces: namespaces(variable('WATCH_NAMESPACE')),
     labelSelector: variable('WATCH_LABEL_SELECTOR'),
     authLabelSelector: variable('WATCH_LABEL_SELECTOR_FOR_TRIGGERAUTH'),

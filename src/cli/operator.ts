@@ -161,13 +161,14 @@ interface Candidate {
   onLost(fault: Fault): void;
 }
 
-function stand({ lease, identity }: OperatorSettings, candidate: Candidate): Leadership | undefined {
+function stand({ lease, identity, before }: OperatorSettings, candidate: Candidate): Leadership | undefined {
   if (lease === undefined) return undefined;
   const { name, durationMs, renewDeadlineMs, retryPeriodMs } = lease;
   return leadership({
     ...candidate,
     name,
     identity,
+    ...(before === undefined ? {} : { before }),
     leaseDurationMs: durationMs,
     renewDeadlineMs,
     retryPeriodMs,

@@ -55,7 +55,8 @@ interface SecretObject extends KubeObject {
   data?: Readonly<Record<string, string>> | null;
 }
 
-const backoff: Backoff = { firstMs: 1_000, maxMs: 60_000 };
+/** Until there are any nothing is served, so an API server that comes back is noticed as soon as by the reflectors. */
+const backoff: Backoff = { firstMs: 500, maxMs: 5_000 };
 
 /**
  * Keeps the certificates of our servers in the secret that KEDA has them in: takes over what is there, makes what
@@ -136,8 +137,10 @@ export function keepCertificates(options: CertificateOptions): CertificateKeeper
       } catch (thrown) {
         const fault = faultOf(thrown);
         const overtaken = fault.code === 'KUBE_CONFLICT' || fault.code === 'KUBE_EXISTS';
-        if (!overtaken && !stop.signal.aborted) log.warn('certificates could not be kept', { fault });
-        pauseMs = overtaken ? 0 : backoffMs(backoff, failures++);
+        // One line when it begins; the same again and again is no news.
+        if (!overtaken && failures === 0 && !stop.signal.aborted)
+          log.warn('certificates cannot be kept now', { fault });
+        pauseMs = overtaken ? 0 : backoffMs(backoff, ++failures);
       }
       if (pauseMs > 0 && !stop.signal.aborted && !again) await pause(pauseMs);
     }

@@ -192,6 +192,17 @@ describe('leadership', () => {
     expect(server.lease?.spec).toMatchObject({ holderIdentity: 'us', leaseTransitions: 4 });
   });
 
+  it('is taken at once from a process that ran in the same pod before us', async () => {
+    await using server = await leaseServer();
+    server.write({ ...theirs, holderIdentity: 'pod-1_before' });
+    await using it = candidate(server, { identity: 'pod-1_now', before: 'pod-1_' });
+
+    await it.leadership.whenLeading(signal);
+
+    expect(it.clock.elapsed()).toBe(0);
+    expect(server.lease?.spec).toMatchObject({ holderIdentity: 'pod-1_now', leaseTransitions: 4 });
+  });
+
   it('is not taken from a holder that renews it, nor from one whose lease somebody put a label on', async () => {
     await using server = await leaseServer();
     server.write(theirs);

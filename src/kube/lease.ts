@@ -19,6 +19,11 @@ export interface LeadershipOptions {
   name: string;
   /** Who we are; no two processes may have the same. */
   identity: string;
+  /**
+   * What the identities of processes before us begin with that cannot be alive any more, such as the name of our pod
+   * with something after it that no name has; none unless given.
+   */
+  before?: string;
   /** How long others wait after the leader's last renewal; 15 s unless told, as in client-go. */
   leaseDurationMs?: number;
   /** How long after its last renewal the leader goes on; 10 s unless told. Shorter than `leaseDurationMs`. */
@@ -123,6 +128,7 @@ export function leadership(options: LeadershipOptions): Leadership {
     // Counted from before each request: the patience of the others begins no earlier.
     let renewedAt = clock.elapsed();
     let fault: Fault | undefined;
+    let failing = false;
     await bell.wait(retryPeriodMs, signal);
     while (!signal.aborted) {
       const askedAt = clock.elapsed();
@@ -139,10 +145,13 @@ export function leadership(options: LeadershipOptions): Leadership {
         }
         renewedAt = askedAt;
         fault = undefined;
+        failing = false;
       } catch (thrown) {
         if (signal.aborted) return undefined;
         fault = faultOf(thrown);
-        if (!isRace(fault)) log.warn('the lease could not be renewed', { fault });
+        // One line when it begins; what comes of it has one of its own.
+        if (!isRace(fault) && !failing) log.warn('the lease cannot be renewed', { fault });
+        failing = !isRace(fault);
       }
       await bell.wait(
         fault === undefined ? retryPeriodMs : isRace(fault) ? raceMs : retryPeriodMs / 4,
@@ -201,7 +210,8 @@ function isRace(fault: Fault | undefined): boolean {
 }
 
 /** The lease in the cluster, and what can be done to it. */
-function leaseOf({ client, clock, namespace, name, identity, leaseDurationMs = 15_000 }: LeadershipOptions) {
+function leaseOf(options: LeadershipOptions) {
+  const { client, clock, namespace, name, identity, before, leaseDurationMs = 15_000 } = options;
   const seen = seenLease(clock);
   const urgency = 'lease' as const;
   const read = (signal: AbortSignal) =>
@@ -211,6 +221,8 @@ function leaseOf({ client, clock, namespace, name, identity, leaseDurationMs = 1
     seen.observe(await client.replace<Lease>(resources.leases, next, { urgency, signal }));
     return true;
   };
+  const isWaitedFor = (holder: string) =>
+    holder !== identity && !(before !== undefined && holder.startsWith(before));
   const held = (previous: Lease | undefined) =>
     heldBy(identity, { previous, durationMs: leaseDurationMs, now: clock.now() });
   return {
@@ -224,7 +236,7 @@ function leaseOf({ client, clock, namespace, name, identity, leaseDurationMs = 1
         return true;
       }
       seen.observe(lease);
-      if (holderOf(lease) !== identity && seen.leftMs > 0) return false;
+      if (isWaitedFor(holderOf(lease)) && seen.leftMs > 0) return false;
       return await write(lease, held(lease), signal);
     },
     /** @returns true. @throws Fault KUBE_CONFLICT where somebody else has written meanwhile */
