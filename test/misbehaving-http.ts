@@ -73,6 +73,14 @@ export function quoting(status: number, headers: Record<string, string> = {}): R
   };
 }
 
+/** The same for protocols of their own, on which a server that speaks HTTP would be no more than garbage. */
+export const tcpMisbehaviours = {
+  silent: () => {},
+  garbage: (socket: Socket) =>
+    void socket.write(Buffer.from([0xff, 0xfe, 0x00, 0x7b, 0x3c, 0x25, 0x80, 0x0a])),
+  hangsUp: (socket: Socket) => void socket.once('data', () => socket.destroy()),
+} satisfies Record<string, (socket: Socket) => void>;
+
 export const misbehaviours = {
   silent: (_req: IncomingMessage, _res: ServerResponse) => {},
   garbage: (_req: IncomingMessage, res: ServerResponse) => {

@@ -6,7 +6,15 @@ import { type BoundRead, bindTrigger } from '../src/scaler/bind.ts';
 import type { OpenContext, ParamContext, TokenSource } from '../src/scaler/context.ts';
 import type { AnyScaler } from '../src/scaler/define.ts';
 import { noIdentity, type PodIdentity } from '../src/spec/pod-identity.ts';
-import { closedPort, httpServer, misbehaviours, quoting, tcpServer } from './misbehaving-http.ts';
+import {
+  closedPort,
+  httpServer,
+  misbehaviours,
+  quoting,
+  type TestServer,
+  tcpMisbehaviours,
+  tcpServer,
+} from './misbehaving-http.ts';
 
 /** Parameters of a trigger by where they come from. */
 export interface Given {
@@ -41,6 +49,8 @@ const httpCases = [
   'hangsUp',
   'tlsFailure',
 ] as const;
+/** Cases that are nothing but HTTP, or that each protocol has its own way to. */
+const httpOnly: readonly string[] = ['refused', 'notFound', 'busy', 'failed', 'empty', 'tooLarge'];
 const networkCases = ['silence', 'abort', 'connectionRefused', 'unknownName', 'leaks'] as const;
 
 export type ContractCase = (typeof httpCases)[number] | (typeof networkCases)[number];
@@ -53,6 +63,8 @@ export interface ScalerContract extends Given {
   expect: number;
   /** The parameters that lead to a server; undefined for a type without one. */
   at: ((where: Where) => Given) | undefined;
+  /** `tcp` for a protocol of its own: the cases that only HTTP has are left out. `http` unless told. */
+  protocol?: 'http' | 'tcp';
   identity?: PodIdentity;
   tokens?: TokenSource;
   /** Required together though the declaration cannot say so: each missing one must be named. */
@@ -225,7 +237,13 @@ interface NetworkContract {
 
 function networkContract({ contract, bound, open }: NetworkContract): void {
   const { cannot = {}, outcomes = {} } = contract;
-  const can = (name: ContractCase) => cannot[name] === undefined;
+  const tcp = contract.protocol === 'tcp';
+  const can = (name: ContractCase) => cannot[name] === undefined && !(tcp && httpOnly.includes(name));
+  const silent = () => (tcp ? tcpServer(tcpMisbehaviours.silent) : httpServer(misbehaviours.silent));
+  const misbehaving = (name: ContractCase, answer: Parameters<typeof httpServer>[0]): Promise<TestServer> => {
+    const { garbage, hangsUp } = tcpMisbehaviours;
+    return tcp ? tcpServer(name === 'garbage' ? garbage : hangsUp) : httpServer(answer);
+  };
   const secrets = Object.values(contract.auth ?? {}).filter(text => text.length > 5);
 
   async function outcomeAt(where: Where, options: ReadOnce = {}): Promise<FaultCode | number> {
@@ -258,7 +276,7 @@ function networkContract({ contract, bound, open }: NetworkContract): void {
   ];
   for (const [name, title, answer, code] of answers.filter(([name]) => can(name))) {
     it(title, async () => {
-      await using server = await httpServer(answer);
+      await using server = await misbehaving(name, answer);
 
       const outcome = await outcomeAt(server);
 
@@ -276,7 +294,7 @@ function networkContract({ contract, bound, open }: NetworkContract): void {
 
   if (can('silence')) {
     it('gives up on a silent source at the deadline', async () => {
-      await using server = await httpServer(misbehaviours.silent);
+      await using server = await silent();
 
       expect(await outcomeAt(server, { timeoutMs: 150 })).toBe('SOURCE_TIMEOUT');
     });
@@ -284,7 +302,7 @@ function networkContract({ contract, bound, open }: NetworkContract): void {
 
   if (can('abort')) {
     it('stops when it is told to', async () => {
-      await using server = await httpServer(misbehaviours.silent);
+      await using server = await silent();
       const stop = new AbortController();
 
       const outcome = outcomeAt(server, { signal: stop.signal });
@@ -324,7 +342,7 @@ function networkContract({ contract, bound, open }: NetworkContract): void {
 
   if (can('leaks')) {
     it('leaves no connection behind', async () => {
-      await using server = await httpServer(quoting(500));
+      await using server = await misbehaving('leaks', quoting(500));
 
       for (let round = 0; round < 10; round += 1) await outcomeAt(server);
       await until(() => server.openSockets() === 0);
