@@ -16,6 +16,8 @@ export interface ApiRequest {
 export interface FakeApiServer extends AsyncDisposable {
   url: string;
   requests: ApiRequest[];
+  /** How many connections there have been. */
+  connections(): number;
 }
 
 /** Answers a request, or leaves it hanging. */
@@ -38,11 +40,16 @@ export async function fakeApiServer(answer: ApiAnswer): Promise<FakeApiServer> {
     requests.push(request);
     answer(request, response);
   });
+  let connections = 0;
+  server.on('connection', () => {
+    connections += 1;
+  });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests,
+    connections: () => connections,
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       server.close();

@@ -167,6 +167,24 @@ describe('a request', () => {
     await expect(refused).rejects.toMatchObject({ code, message: `cannot get ConfigMap shop/a: ${message}` });
   });
 
+  it('uses a connection that is there, whatever was done on it before', async () => {
+    await using it = await bed(one);
+
+    await it.client.create(configMaps, object('a'), write);
+    await it.client.delete(configMaps, at, { ...write, propagation: 'Background', uid: 'a' });
+    for (let count = 0; count < 5; count += 1) await it.client.delete(configMaps, at, write);
+    await it.client.get(configMaps, at, { signal });
+
+    // The next request may begin before the socket of the last one is free.
+    expect(it.api.connections()).toBeLessThanOrEqual(2);
+    expect(it.api.requests[1]?.body).toEqual({
+      apiVersion: 'v1',
+      kind: 'DeleteOptions',
+      propagationPolicy: 'Background',
+      preconditions: { uid: 'a' },
+    });
+  });
+
   it('with an empty answer gives nothing', async () => {
     await using it = await bed((_request, response) => void response.writeHead(202).end());
 

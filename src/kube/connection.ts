@@ -94,6 +94,8 @@ export function connection(
         method: exchange.method,
         signal: exchange.signal,
         body: exchange.body ?? null,
+        // undici would close the socket after a DELETE with a body, and the next request pay for a new one.
+        reset: false,
         headers: {
           ...fixedHeaders,
           accept: exchange.accept,

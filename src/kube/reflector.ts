@@ -268,6 +268,9 @@ function isOlder(version: string, known: string | undefined): boolean {
   return less && /^\d+$/.test(version) && /^\d+$/.test(known);
 }
 
-/** After etcd was restored from a backup the server tells nothing until it is past the version that we know. */
+/**
+ * After etcd was restored from a backup the server tells of no change until it is past the version that we know;
+ * only its bookmarks show it. One of several API servers that is merely behind costs a list.
+ */
 const wentBack = ({ plural }: Resource) =>
-  new Fault('KUBE_EXPIRED', `the API server's ${plural} are older than they were: etcd was restored`);
+  new Fault('KUBE_EXPIRED', `the API server's ${plural} are older than they were`);
