@@ -82,7 +82,7 @@ async function run(settings: OperatorSettings, { config, clock, log, http }: Mea
     clusterNamespace: settings.clusterNamespace ?? namespace,
     restrictSecrets: settings.restrictSecrets,
     checkFormula,
-    onSet: workload => engine.set(workload),
+    onSet: (workload, remembered) => engine.set(workload, remembered),
     onRemove: key => engine.remove(key),
     onTarget: key => engine.targetChanged(key),
     onAutoscaler: key => engine.wake(key),

@@ -85,8 +85,12 @@ export interface TriggerStatus extends TriggerReport {
 
 /** Reads, decides and applies for any number of workloads until it is disposed. */
 export interface Engine extends AsyncDisposable {
-  /** Takes on a workload, or a new version of it; what is remembered of the old one goes on. */
-  set(workload: Workload): void;
+  /**
+   * Takes on a workload, or a new version of it; what is remembered of the old one goes on.
+   *
+   * @param before what an earlier process left: when the workload ceased to be active, in epoch milliseconds
+   */
+  set(workload: Workload, before?: { lastActiveAt?: number | undefined }): void;
   /**
    * Lets go of a workload; what it scaled stays as it is.
    *
@@ -261,7 +265,7 @@ export function createEngine(options: EngineOptions): Engine {
     leaving.set(key, closing);
   }
 
-  function take(workload: Workload): void {
+  function take(workload: Workload, lastActiveAt: number | undefined): void {
     const { key } = workload;
     const before = held.get(key);
     if (before !== undefined && isDeepStrictEqual(before.run.workload, workload)) return;
@@ -269,6 +273,7 @@ export function createEngine(options: EngineOptions): Engine {
     // The same name with another uid is another object: nothing that is known of the old one holds for it.
     const known = before?.run.workload.uid === workload.uid ? before.run.memory : undefined;
     const memory = known ?? newMemory(recordsPerWorkload);
+    if (known === undefined) memory.lastActiveAt = lastActiveAt;
     const run = runOf(workload, memory);
     const one: Held = {
       run,
@@ -321,8 +326,8 @@ export function createEngine(options: EngineOptions): Engine {
   }
 
   return {
-    set(workload) {
-      if (stopped === undefined) take(workload);
+    set(workload, earlier) {
+      if (stopped === undefined) take(workload, earlier?.lastActiveAt);
     },
     remove(key) {
       const one = held.get(key);

@@ -157,6 +157,18 @@ describe('the cooldown', () => {
     expect(run.replicas).toBe(0);
   });
 
+  it('goes on where another process told when the workload ceased to be active', async () => {
+    const run = running({}, 3);
+    run.bed.engine.set(run.workload, { lastActiveAt: run.clock.now() - 290_000 });
+    await run.clock.advance(1);
+    const during = run.replicas;
+
+    await run.poll(2);
+
+    expect(during).toBeGreaterThan(0);
+    expect(run.replicas).toBe(0);
+  });
+
   it('starts anew also where the target could not be read at first', async () => {
     const run = running({}, 3);
     run.world.broken.set('readTarget', new Fault('WORLD_FAILED', 'not now'));

@@ -126,9 +126,9 @@ export function runScaledObject(
   }
 
   function meet({ replicas }: TargetState, now: number): void {
-    // Whoever ran it before knew when it was last active; without that the cooldown starts anew.
+    // Whoever ran it before knew when it was last active; where that is not told the cooldown starts anew.
     if (!memory.metTarget && replicas > 0 && workload.createdAt <= context.startedAt)
-      memory.lastActiveAt = now;
+      memory.lastActiveAt ??= now;
     memory.metTarget = true;
   }
 

@@ -12,6 +12,7 @@ import { kubeResourceUse } from './resource-use.ts';
 import { ClusterSurroundings } from './surroundings.ts';
 import { kubeTargets } from './targets.ts';
 import type { FormulaCheck } from './workload-object.ts';
+import type { Remembered } from './workloads.ts';
 
 export interface ClusterOptions {
   client: KubeClient;
@@ -33,7 +34,7 @@ export interface ClusterOptions {
   restrictSecrets: boolean;
   checkFormula: FormulaCheck;
   /** A workload is there to be run, or a version of it with something in it that matters. */
-  onSet(workload: Workload): void;
+  onSet(workload: Workload, remembered: Remembered): void;
   /** A workload is not to be run any more. What is returned is awaited before its target is restored. */
   onRemove(workloadKey: string): Promise<void>;
   /** A workload's target has other replicas, or its autoscaler is another than it was. */
@@ -91,12 +92,15 @@ export function createCluster(options: ClusterOptions): Cluster {
     instance: options.instance,
     ...(options.labelSelector === undefined ? {} : { labelSelector: options.labelSelector }),
     checkFormula: options.checkFormula,
-    onSet(workload) {
+    onSet(workload, remembered) {
       if (workload.kind === 'ScaledObject') {
         targets.use(workload);
         surroundings.set(workload);
       }
-      options.onSet(workload);
+      options.onSet(workload, remembered);
+    },
+    onUnfit(workload) {
+      if (workload.kind === 'ScaledObject') surroundings.set(workload);
     },
     async onRemove(key) {
       surroundings.remove(key);

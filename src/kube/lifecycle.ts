@@ -30,6 +30,8 @@ export interface LifecycleOptions {
   checkFormula: FormulaCheck;
   /** A workload, or a version of it with something in it that matters, is there to be run; told also before `lead`. */
   onSet(workload: Workload, remembered: Remembered): void;
+  /** A workload is there that cannot be run. */
+  onUnfit?(workload: Workload): void;
   /** A workload is not to be run any more. What is returned is awaited before its target is restored. */
   onRemove(workloadKey: string): Promise<void> | void;
   onJob(workloadKey: string, job: Job): void;
@@ -110,6 +112,7 @@ export function kubeLifecycle(options: LifecycleOptions): Lifecycle {
       }
       options.onSet(workload, remembered);
     },
+    ...(options.onUnfit === undefined ? {} : { onUnfit: options.onUnfit }),
     onRefused: (object, message) => status.refuse(object, { message }),
     async onRemove(object) {
       const { key } = object;

@@ -32,7 +32,8 @@ export interface KeptWorkload extends Identity {
 /** What came of reading a version of an object. */
 export type FreshWorkload =
   | { ok: true; workload: Workload; notices: readonly Problem[] }
-  | { ok: false; message: string };
+  /** With what can be read of it all the same: it is not run, but it is there. */
+  | { ok: false; message: string; admissible?: Workload };
 
 export interface ObjectWithStatus extends KubeObject {
   spec?: unknown;
@@ -93,11 +94,17 @@ export function readWorkload(
   const parsed = kind === 'ScaledObject' ? parseScaledObject(document) : parseScaledJob(document);
   // A field that we do not know is one that a newer CRD has: what we know of the object stands.
   const workload: Workload | undefined = parsed.ok ? parsed.value : parsed.rest;
-  if (workload === undefined) return { ok: false, message: sentence(parsed.ok ? [] : parsed.problems) };
+  if (workload === undefined)
+    return refused(parsed.ok ? [] : parsed.problems, parsed.ok ? undefined : parsed.admissible);
   const unknown = parsed.ok ? [] : parsed.problems;
   const { problems, notices } = check(workload, document, checkFormula);
-  if (problems.length > 0) return { ok: false, message: sentence(problems) };
+  if (problems.length > 0) return refused(problems, workload);
   return { ok: true, workload, notices: [...unknown, ...parsed.notices, ...notices] };
+}
+
+function refused(problems: readonly Problem[], admissible: Workload | undefined): FreshWorkload {
+  const message = sentence(problems);
+  return admissible === undefined ? { ok: false, message } : { ok: false, message, admissible };
 }
 
 function check(workload: Workload, document: ManifestDocument, checkFormula: FormulaCheck) {

@@ -38,6 +38,8 @@ export interface KubeWorkloadsOptions {
   checkFormula: FormulaCheck;
   /** A workload, or a version of it with something in it that matters, is there and can be run. */
   onSet(workload: Workload, remembered: Remembered): void;
+  /** The current version is there, but cannot be run: others may not have what it has all the same. */
+  onUnfit?(workload: Workload): void;
   /** The current version cannot be run; one before it may go on. */
   onRefused(object: Identity, message: string): void;
   /** It is gone, or going: awaited before anything else is done about that. */
@@ -134,6 +136,7 @@ export function kubeWorkloads(options: KubeWorkloadsOptions): KubeWorkloads {
     const { fresh, key } = kept;
     if (fresh?.ok !== true) {
       if (kept.deleting) void options.onRemove(kept);
+      else if (fresh?.admissible !== undefined) options.onUnfit?.(fresh.admissible);
       return;
     }
     kept.fresh = undefined;
