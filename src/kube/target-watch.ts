@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts';
+import { faultOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import type { KubeClient } from './client.ts';
+import type { KubeClient, ObjectName } from './client.ts';
 import type { ScalableKind } from './discovery.ts';
 import type { KubeObject } from './objects.ts';
 import { type Reflector, reflect } from './reflector.ts';
@@ -183,7 +184,7 @@ export class TargetWatch implements AsyncDisposable {
     const reflector = this.start();
     const before = reflector.get(target);
     const [namespace = '', name = ''] = target.split('/');
-    const object = await this.#options.client.get<AppsObject>(this.kind, { namespace, name }, { signal });
+    const object = await this.#get({ namespace, name }, signal);
     const entry = this.#entries.get(target);
     if (entry === undefined) return object === undefined ? undefined : this.#view(object);
     if (object === undefined) this.gone(target, before);
@@ -191,6 +192,17 @@ export class TargetWatch implements AsyncDisposable {
     // Whatever happens to it from now on, the watch tells.
     if (reflector.synced) entry.confirmed = true;
     return reflector.get(target);
+  }
+
+  async #get(at: ObjectName, signal: AbortSignal): Promise<AppsObject | undefined> {
+    const { client } = this.#options;
+    try {
+      return await client.get<AppsObject>(this.kind, at, { signal });
+    } catch (thrown) {
+      // Every `/scale` may be read by our role, but not every kind; it has the metadata of the whole.
+      if (this.#hasReplicas || faultOf(thrown).code !== 'KUBE_REFUSED') throw thrown;
+      return await client.get<KubeObject>(this.kind, at, { signal, subresource: 'scale' });
+    }
   }
 
   #view({ metadata, spec, status }: AppsObject): TargetView {
