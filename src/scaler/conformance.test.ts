@@ -28,6 +28,9 @@ interface Row {
 /** Rows that KEDA refuses and we accept, each with the reason (also a line of docs/differences.md). */
 const acceptedHere: { type: string; row: (row: Row) => boolean; why: string }[] = [];
 
+/** What KEDA empties once it is worked into other values, so that a row says nothing of it. */
+const emptied = ({ type }: AnyScaler) => (type.startsWith('redis') ? ['enableTLS', 'tls'] : []);
+
 const file =
   process.env['EVENTIDE_CONFORMANCE'] ??
   new URL('../../../shared/conformance/scaler-params.json', import.meta.url).pathname;
@@ -105,10 +108,12 @@ function heldValues(scaler: AnyScaler, row: Row, bound: BoundTrigger): Record<st
 /** KEDA's, with what it writes for "nothing" left out and durations in milliseconds. */
 function wantedValues(scaler: AnyScaler, row: Row): Record<string, unknown> {
   return Object.fromEntries(
-    Object.entries(row.parsed ?? {}).map(([name, value]) => {
-      const wait = scaler.params[name]?.kind === 'duration';
-      return [name, plain(wait ? parseDuration(String(value)) : value)];
-    }),
+    Object.entries(row.parsed ?? {})
+      .filter(([name]) => !emptied(scaler).includes(name))
+      .map(([name, value]) => {
+        const wait = scaler.params[name]?.kind === 'duration';
+        return [name, plain(wait ? parseDuration(String(value)) : value)];
+      }),
   );
 }
 

@@ -9,6 +9,12 @@ const modules: Readonly<Record<string, () => Promise<{ default: AnyScaler }>>> =
   'memory': () => import('./memory.ts'),
   'metrics-api': () => import('./metrics-api.ts'),
   'prometheus': () => import('./prometheus.ts'),
+  'redis': () => import('./redis.ts'),
+  'redis-cluster': () => import('./redis-cluster.ts'),
+  'redis-cluster-streams': () => import('./redis-cluster-streams.ts'),
+  'redis-sentinel': () => import('./redis-sentinel.ts'),
+  'redis-sentinel-streams': () => import('./redis-sentinel-streams.ts'),
+  'redis-streams': () => import('./redis-streams.ts'),
 };
 
 /** Every trigger type there is, in alphabetical order. */

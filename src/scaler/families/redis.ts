@@ -47,9 +47,21 @@ export async function ask(
 
 /** @throws Fault where the outcome is one, or an error of the server */
 export function answerOf(outcome: Outcome, what: string): Exclude<Reply, ReplyError> {
-  if (outcome instanceof Fault) throw outcome;
-  if (outcome instanceof ReplyError) throw faultOfReply(outcome, what);
+  if (outcome instanceof Fault || outcome instanceof ReplyError) throw faultOf(outcome, what);
   return outcome;
+}
+
+/** A number of things, or why there is none. */
+export function countOf(outcome: Outcome, what: string): number | Fault {
+  const isCount = typeof outcome === 'number' && outcome >= 0 && Number.isSafeInteger(outcome);
+  return isCount ? outcome : faultOf(outcome, what);
+}
+
+/** The Fault in something that is not what was asked for. */
+export function faultOf(outcome: Outcome, what: string): Fault {
+  if (outcome instanceof Fault) return outcome;
+  if (outcome instanceof ReplyError) return faultOfReply(outcome, what);
+  return new Fault('SOURCE_ANSWER_INVALID', `${what} answered with something else than was asked for`);
 }
 
 export const nameOf = ({ name }: RedisClient, key: string | undefined) =>

@@ -1,0 +1,7 @@
+import { redisLists } from '../scaler/families/redis-lists.ts';
+
+export default redisLists(
+  'redis',
+  'server',
+  'Counts the entries of one list in Redis, or the members of a set, sorted set or hash. A list that is missing is empty.',
+);
