@@ -79,7 +79,7 @@ clusterOf('the reflector on a real API server', { control: true }, cluster => {
 
     for (let restart = 0; restart < 10; restart += 1) {
       await sleep(systemClock, 300);
-      if (restart % 2 === 0) await cluster().stop('kube-apiserver');
+      if (restart % 5 === 0) await cluster().stop('kube-apiserver');
       else await cluster().kill('kube-apiserver');
       await cluster().start('kube-apiserver');
     }
