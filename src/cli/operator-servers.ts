@@ -231,12 +231,13 @@ function keyOf(asked: string, engine: Engine): string {
 const leads = ({ election, ending }: Operator) => !ending.aborted && (election?.leading ?? true);
 
 function metricsView(operator: Operator): Parameters<typeof prometheus>[0] {
-  const { engine, counts } = operator;
+  const { engine, cluster, counts } = operator;
   return {
     build: { version: about.version, commit: process.env['EVENTIDE_COMMIT'] ?? 'unknown' },
     leads: () => leads(operator),
     workloads: engine.snapshot,
     connections: () => engine.connections,
+    registered: cluster.registered,
     admission: counts,
   };
 }

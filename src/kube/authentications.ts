@@ -32,6 +32,15 @@ export interface Authentications extends AsyncDisposable {
   whenSynced(signal: AbortSignal): Promise<void>;
   /** From now on it is ours to write. */
   lead(): void;
+  /** How many there are, by type and namespace; a cluster's count in `default`, as KEDA has it. */
+  registered(): Iterable<Registered>;
+}
+
+/** How many objects of a type there are in a namespace. */
+export interface Registered {
+  type: 'trigger_authentication' | 'cluster_trigger_authentication';
+  namespace: string;
+  count: number;
 }
 
 type Kind = 'TriggerAuthentication' | 'ClusterTriggerAuthentication';
@@ -204,6 +213,18 @@ export function kubeAuthentications(options: AuthenticationsOptions): Authentica
     },
     async whenSynced(signal) {
       await Promise.all(watches.map(each => each.whenSynced(signal)));
+    },
+    registered() {
+      const found = new Map<string, Registered>();
+      for (const { kind, namespace: its } of all.values()) {
+        const type =
+          kind === 'TriggerAuthentication' ? 'trigger_authentication' : 'cluster_trigger_authentication';
+        const namespace = its === '' ? 'default' : its;
+        const one = found.get(`${type} ${namespace}`) ?? { type, namespace, count: 0 };
+        one.count += 1;
+        found.set(`${type} ${namespace}`, one);
+      }
+      return found.values();
     },
     lead() {
       leading = true;

@@ -3,6 +3,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Job, World } from '../engine/ports.ts';
 import type { ScaledObject, Workload } from '../spec/workload.ts';
+import type { Authentications } from './authentications.ts';
 import { kubeAutoscalers } from './autoscalers.ts';
 import type { KubeClient } from './client.ts';
 import { kubeDiscovery } from './discovery.ts';
@@ -55,6 +56,8 @@ export interface Cluster extends World, AsyncDisposable {
   readonly synced: boolean;
   /** Ends when it is. @throws the signal's reason */
   whenSynced(signal: AbortSignal): Promise<void>;
+  /** How many objects of kinds other than workloads there are. */
+  registered: Authentications['registered'];
   /** From now on it is ours to write. To be called once it is synced. */
   lead(): void;
   /** Writes what waits to be written. @throws the signal's reason */
@@ -130,6 +133,7 @@ export function createCluster(options: ClusterOptions): Cluster {
     updateTask: lifecycle.updateTask,
     deleteJob: lifecycle.deleteJob,
     report: lifecycle.report,
+    registered: lifecycle.registered,
     references,
     surroundings,
     get synced() {

@@ -2,7 +2,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Job, World } from '../engine/ports.ts';
 import type { ScaledJob, ScaledObject, Workload } from '../spec/workload.ts';
-import { kubeAuthentications } from './authentications.ts';
+import { type Authentications, kubeAuthentications } from './authentications.ts';
 import type { KubeClient } from './client.ts';
 import { type EventRecorder, eventRecorder } from './events.ts';
 import { kubeJobs } from './jobs.ts';
@@ -52,6 +52,8 @@ export interface Lifecycle
   whenSynced(signal: AbortSignal): Promise<void>;
   /** From now on it is ours to write. To be called once it is synced. */
   lead(): void;
+  /** How many TriggerAuthentications and ClusterTriggerAuthentications there are. */
+  registered: Authentications['registered'];
   /** Writes what waits to be written, for a shutdown: status first, then events. @throws the signal's reason */
   flush(signal: AbortSignal): Promise<void>;
   /** When the API server last said anything about ScaledObjects, ScaledJobs or Jobs, on the monotonic clock. */
@@ -173,6 +175,7 @@ export function kubeLifecycle(options: LifecycleOptions): Lifecycle {
       for (const key of replaced.keys()) replacing.ask(key);
       void sayWhatIsPruned().catch(() => {});
     },
+    registered: authentications.registered,
     listJobs: jobs.listJobs,
     createJob: jobs.createJob,
     updateTask: jobs.updateTask,
