@@ -1,5 +1,5 @@
 import { execFile, spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
+import { once, setMaxListeners } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -79,7 +79,8 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
 
   let process = await startProcess(sentinel ? 'redis-sentinel' : 'redis-server', file);
   let link: RedisLink | undefined;
-  const signal = AbortSignal.timeout(600_000);
+  const { signal } = new AbortController();
+  setMaxListeners(0, signal);
   async function send(...command: (string | Uint8Array)[]): Promise<Exclude<Reply, undefined>> {
     if (!link?.open) link = await connectRedis({ host, port }, entry, signal);
     const [reply = null] = await link.run([command], { signal });

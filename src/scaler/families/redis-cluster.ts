@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { Fault } from '../../base/errors.ts';
 import { answerOf, type KeyedCommand, type Outcome, type RedisClient } from './redis.ts';
 import {
@@ -67,6 +68,8 @@ class Cluster implements RedisClient {
 
   async run(commands: readonly KeyedCommand[], options: RunOptions): Promise<Outcome[]> {
     if (this.#closed) throw new Fault('CANCELLED', `the connection to ${this.name} was closed`);
+    // Every server that is asked listens to it, and there may be hundreds.
+    setMaxListeners(0, options.signal);
     if (this.#stale) await this.learn(options.signal);
     const outcomes: Outcome[] = [];
     let errands = commands.map(({ command, key }, index): Errand => {

@@ -1,0 +1,58 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type RedisGroup, redisInstalled, startCluster } from '../../test/redis.ts';
+import { mustBind, readOnce, scalerContract } from '../../test/scaler-contract.ts';
+import scaler from './redis-cluster-streams.ts';
+
+describe.skipIf(!redisInstalled)('redis-cluster-streams, against a real one of six nodes', () => {
+  let group: RedisGroup;
+
+  beforeAll(async () => {
+    group = await startCluster();
+  });
+
+  afterAll(() => group[Symbol.asyncDispose]());
+
+  /** Sends to whichever node takes it. */
+  async function send(...command: string[]): Promise<void> {
+    const sent = await Promise.all(
+      group.servers.map(server =>
+        server.send(...command).then(
+          () => true,
+          () => false,
+        ),
+      ),
+    );
+    if (!sent.includes(true)) throw new Error(`nobody took ${command.join(' ')}`);
+  }
+
+  scalerContract(scaler, {
+    async serve() {
+      return {
+        params: { addresses: group.addresses },
+        async fill(count) {
+          for (let index = 0; index < count; index += 1) await send('XADD', 'orders', '*', 'id', `${index}`);
+        },
+        [Symbol.asyncDispose]: async () => {},
+      };
+    },
+    protocol: 'tcp',
+    params: { stream: 'orders' },
+    alsoRequired: ['address'],
+    expect: 3,
+    at: ({ url, host, port }) => ({
+      params: { addresses: `${host}:${port}`, ...(url.startsWith('https') ? { enableTLS: 'true' } : {}) },
+    }),
+  });
+
+  it('counts the lag and the pending entries of a group', async () => {
+    for (const id of ['1', '2', '3']) await send('XADD', 'parcels', '*', 'id', id);
+    await send('XGROUP', 'CREATE', 'parcels', 'workers', '0');
+    await send('XREADGROUP', 'GROUP', 'workers', 'one', 'COUNT', '1', 'STREAMS', 'parcels', '>');
+    const params = { addresses: group.addresses, stream: 'parcels', consumerGroup: 'workers' };
+
+    const lag = await readOnce(mustBind(scaler, { params: { ...params, lagCount: '5' } }));
+    const pending = await readOnce(mustBind(scaler, { params }));
+
+    expect([lag, pending]).toEqual([2, 1]);
+  });
+});
