@@ -17,7 +17,10 @@ export function callDeadline(clock: Clock, options: LimitOptions & { ms: number 
   const { controller, unfollow } = following(options.signal);
   const timer = clock.after(options.ms, () =>
     controller.abort(
-      new Fault('KUBE_UNREACHABLE', `cannot ${options.doing}: no answer within ${options.ms / 1000} s`),
+      new Fault(
+        'KUBE_UNREACHABLE',
+        `cannot ${options.doing}: no answer within ${Math.round(options.ms / 100) / 10} s`,
+      ),
     ),
   );
   return {

@@ -3,11 +3,12 @@
  * It runs beside the cluster instead of in a pod, so its Services are made to lead to this machine.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import process from 'node:process';
 import { type Installed, install } from '../e2e/eventide.ts';
 import { type Cluster, type ClusterObject, until } from './bed.ts';
+import { freePorts } from './processes.ts';
 
 const apiServicePath = '/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io';
 const webhookPath = '/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/keda-admission';
@@ -25,8 +26,10 @@ export interface OperatorOptions {
   environment?: Readonly<Record<string, string>>;
   /** Its ServiceAccount's unless given. */
   kubeconfig?: string;
-  /** Whether the API server is led to this one; the first one unless told. */
+  /** Whether the API server is led to this one; it is unless told. */
   routed?: boolean;
+  /** Those of one before it; others unless given. */
+  ports?: OperatorPorts;
 }
 
 /** A running `eventide operator`. Disposing it kills what is left. */
@@ -57,8 +60,8 @@ export async function startOperator(
   installed: Installed,
   options: OperatorOptions = {},
 ): Promise<RunningOperator> {
-  const [metricsApi = 0, webhooks = 0, prometheus = 0, health = 0] = await freePorts(4);
-  const ports = { metricsApi, webhooks, prometheus, health };
+  const ports = options.ports ?? (await operatorPorts());
+  const { metricsApi, webhooks, prometheus, health } = ports;
   const kubeconfig = options.kubeconfig ?? (await cluster.serviceAccountKubeconfig('keda', 'keda-operator'));
   const args = [
     ...[installed.entry, 'operator', `--kubeconfig=${kubeconfig}`],
@@ -109,6 +112,73 @@ export async function startOperator(
   };
 }
 
+/** An operator that is started again whenever it ends by itself, as a kubelet does. */
+export interface KeptOperator extends AsyncDisposable {
+  /** The one that runs, or ran last. */
+  readonly current: RunningOperator;
+  /** What it ended with, each time. */
+  readonly exits: readonly (number | null)[];
+  /** Everything that all of them logged. */
+  readonly log: string;
+}
+
+/** Starts an operator and sees to it that there is one until it is disposed. */
+export async function keepOperator(
+  cluster: Cluster,
+  installed: Installed,
+  options: OperatorOptions = {},
+): Promise<KeptOperator> {
+  const kubeconfig = options.kubeconfig ?? (await cluster.serviceAccountKubeconfig('keda', 'keda-operator'));
+  // What a pod keeps when its container starts again.
+  const environment = { POD_NAME: `eventide-${randomUUID().slice(0, 8)}`, ...options.environment };
+  const first = await startOperator(cluster, installed, { ...options, kubeconfig, environment });
+  const all = [first];
+  const exits: (number | null)[] = [];
+  const ending = new AbortController();
+
+  async function keep(): Promise<void> {
+    for (let one = first; ; ) {
+      exits.push(await one.ended);
+      if (ending.signal.aborted) return;
+      one = await startOperator(cluster, installed, {
+        ...options,
+        kubeconfig,
+        environment,
+        ports: first.ports,
+        routed: false,
+      });
+      all.push(one);
+      void one.ready().then(tellAggregator, () => {});
+    }
+  }
+
+  /** Has the API server look whether we are available, as a ready pod's endpoints do; it would only in up to 30 s. */
+  async function tellAggregator(): Promise<void> {
+    const annotations = { 'bed/ready': String(exits.length) };
+    await until(
+      () => cluster.patch(apiServicePath, { metadata: { annotations } }),
+      () => true,
+    );
+  }
+
+  const current = () => all.at(-1) ?? first;
+  const keeping = keep();
+  return {
+    get current() {
+      return current();
+    },
+    exits,
+    get log() {
+      return all.map(({ log }) => log).join('');
+    },
+    async [Symbol.asyncDispose]() {
+      ending.abort();
+      await current()[Symbol.asyncDispose]();
+      await keeping;
+    },
+  };
+}
+
 /** Leads the API server's questions to these ports of this machine. */
 export async function route(cluster: Cluster, { metricsApi, webhooks }: OperatorPorts): Promise<void> {
   const services = '/api/v1/namespaces/keda/services';
@@ -141,17 +211,7 @@ export async function route(cluster: Cluster, { metricsApi, webhooks }: Operator
   });
 }
 
-/** Ports that nobody listened at a moment ago, all different. */
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer());
-  const ports = await Promise.all(
-    servers.map(
-      server =>
-        new Promise<number>(resolve =>
-          server.listen(0, '127.0.0.1', () => resolve((server.address() as { port: number }).port)),
-        ),
-    ),
-  );
-  await Promise.all(servers.map(server => new Promise(resolve => server.close(resolve))));
-  return ports;
+async function operatorPorts(): Promise<OperatorPorts> {
+  const [metricsApi = 0, webhooks = 0, prometheus = 0, health = 0] = await freePorts(4);
+  return { metricsApi, webhooks, prometheus, health };
 }
