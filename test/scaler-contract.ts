@@ -4,7 +4,7 @@ import { Fault, type FaultCode } from '../src/base/errors.ts';
 import { Secret } from '../src/base/secret.ts';
 import { type BoundRead, bindTrigger } from '../src/scaler/bind.ts';
 import type { OpenContext, ParamContext, TokenSource } from '../src/scaler/context.ts';
-import type { AnyScaler } from '../src/scaler/define.ts';
+import type { AnyScaler, Measure } from '../src/scaler/define.ts';
 import { noIdentity, type PodIdentity } from '../src/spec/pod-identity.ts';
 import {
   closedPort,
@@ -120,8 +120,14 @@ export interface ReadOnce {
   open?: Partial<OpenContext>;
 }
 
-/** Opens, reads and closes. */
+/** Opens, reads and closes: the number alone. */
 export async function readOnce(bound: BoundRead, options: ReadOnce = {}): Promise<number> {
+  const measure = await measureOnce(bound, options);
+  return typeof measure === 'number' ? measure : measure.value;
+}
+
+/** Opens, reads and closes. */
+export async function measureOnce(bound: BoundRead, options: ReadOnce = {}): Promise<Measure> {
   using limit = deadline(options.signal, options.timeoutMs ?? 5000);
   const { signal } = limit;
   const { scaler, params, context } = bound;

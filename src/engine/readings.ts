@@ -3,12 +3,13 @@ import { Fault, faultOf } from '../base/errors.ts';
 import { isActive } from '../decide/activity.ts';
 import type { Reading } from '../decide/reading.ts';
 import type { BoundRead } from '../scaler/bind.ts';
+import type { Measure } from '../scaler/define.ts';
 import type { Sources } from './sources.ts';
 
 /** Someone who waits for a value that is read together with others. */
 interface Waiting {
   bound: BoundRead;
-  resolve(value: number): void;
+  resolve(measure: Measure): void;
   reject(thrown: unknown): void;
 }
 
@@ -19,7 +20,7 @@ interface Waiting {
 export class Readings {
   readonly #sources: Sources;
   readonly #clock: Clock;
-  readonly #underWay = new Map<string, Promise<number>>();
+  readonly #underWay = new Map<string, Promise<Measure>>();
   readonly #batches = new Map<string, Waiting[]>();
 
   constructor(sources: Sources, clock: Clock) {
@@ -36,14 +37,18 @@ export class Readings {
   }
 
   /** Makes a reading of a value that a source gave. One that is no number is a failure, not a zero. */
-  judge(bound: BoundRead, value: number): Reading {
+  judge(bound: BoundRead, measure: Measure): Reading {
     const at = this.#clock.now();
-    if (Number.isFinite(value)) return { ok: true, value, active: isActive(value, bound.activation), at };
+    const value = typeof measure === 'number' ? measure : measure.value;
+    if (Number.isFinite(value)) {
+      const active = typeof measure === 'number' ? isActive(value, bound.activation) : measure.active;
+      return { ok: true, value, active, at };
+    }
     const message = `${bound.metricName}: the source gave ${value} instead of a number`;
     return { ok: false, fault: new Fault('SOURCE_ANSWER_INVALID', message), at };
   }
 
-  #shared(bound: BoundRead): Promise<number> {
+  #shared(bound: BoundRead): Promise<Measure> {
     const { readingKey } = bound;
     if (readingKey === undefined) return this.#value(bound);
     const present = this.#underWay.get(readingKey);
@@ -55,14 +60,14 @@ export class Readings {
     return reading;
   }
 
-  #value(bound: BoundRead): Promise<number> {
+  #value(bound: BoundRead): Promise<Measure> {
     const { scaler, params } = bound;
     if (scaler.readMany !== undefined) return this.#together(bound);
     return this.#sources.use(bound, context => scaler.read(params, context));
   }
 
   /** Waits for the others of this turn of the event loop: what is due together is asked together. */
-  #together(bound: BoundRead): Promise<number> {
+  #together(bound: BoundRead): Promise<Measure> {
     return new Promise((resolve, reject) => {
       const waiting = { bound, resolve, reject };
       const batch = this.#batches.get(bound.connectionKey);
@@ -85,14 +90,14 @@ export class Readings {
     const { scaler } = first.bound;
     try {
       const params = batch.map(({ bound }) => bound.params);
-      const values = await this.#sources.use(
+      const measures = await this.#sources.use(
         first.bound,
         async context => (await scaler.readMany?.(params, context)) ?? [],
       );
       for (const [index, { resolve, reject }] of batch.entries()) {
-        const value = values[index] ?? Number.NaN;
-        if (value instanceof Fault) reject(value);
-        else resolve(value);
+        const measure = measures[index] ?? Number.NaN;
+        if (measure instanceof Fault) reject(measure);
+        else resolve(measure);
       }
     } catch (thrown) {
       for (const { reject } of batch) reject(thrown);

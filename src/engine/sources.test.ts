@@ -195,6 +195,22 @@ describe('a reading', () => {
     expect(source.asked).toHaveLength(1);
   });
 
+  it('is judged by the scaler where its number alone does not tell', async () => {
+    const { readings, bound } = bed();
+    const trigger = bound({ activation: '4' });
+    const active = { value: 0, active: true };
+
+    const judged = [
+      readings.judge(trigger, active),
+      readings.judge(trigger, { value: Number.NaN, active: true }),
+    ];
+
+    expect(judged).toMatchObject([
+      { ok: true, value: 0, active: true },
+      { ok: false, fault: { code: 'SOURCE_ANSWER_INVALID' } },
+    ]);
+  });
+
   it('is asked together with others where the source can answer many at once', async () => {
     const { source, bound, read } = bed();
     source.values.set('a', 1).set('b', 2).set('c', 3);

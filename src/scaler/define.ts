@@ -8,6 +8,12 @@ import type { Shape, ValuesOf } from './params.ts';
 export type Counts = 'waiting' | 'waiting and in flight';
 
 /**
+ * What a source says of a trigger: the number for the autoscaler. A scaler whose number does not tell by itself
+ * whether the trigger is active, says that beside it; the activation threshold is then its own to apply.
+ */
+export type Measure = number | { readonly value: number; readonly active: boolean };
+
+/**
  * The code for a trigger type. `P` is what its parameters become, `C` an open connection.
  * Made by `defineScaler`; the engine sees it with both unknown.
  */
@@ -42,10 +48,10 @@ export interface Scaler<P = unknown, C = unknown> {
   timeoutMs(params: P): number | undefined;
   open(params: P, context: OpenContext): Promise<C>;
   close(conn: C): Promise<void>;
-  read(params: P, context: ReadContext<C>): Promise<number>;
+  read(params: P, context: ReadContext<C>): Promise<Measure>;
   /** What each trigger reads, in order; a Fault where that one alone cannot be read. Throws where none can. */
-  readMany?(params: readonly P[], context: ReadContext<C>): Promise<(number | Fault)[]>;
-  watch?(params: P, context: ReadContext<C>): AsyncIterable<number>;
+  readMany?(params: readonly P[], context: ReadContext<C>): Promise<(Measure | Fault)[]>;
+  watch?(params: P, context: ReadContext<C>): AsyncIterable<Measure>;
   readonly deliver?: Delivery<P, C>;
 }
 
@@ -73,9 +79,9 @@ export interface ScalerDeclaration<S extends Shape, P, C extends object> {
   timeoutMs?(params: P): number | undefined;
   /** The connection is closed by its own `Symbol.asyncDispose`, where it has one. */
   open(params: P, context: OpenContext): Promise<C>;
-  read(params: P, context: ReadContext<C>): Promise<number>;
-  readMany?(params: readonly P[], context: ReadContext<C>): Promise<(number | Fault)[]>;
-  watch?(params: P, context: ReadContext<C>): AsyncIterable<number>;
+  read(params: P, context: ReadContext<C>): Promise<Measure>;
+  readMany?(params: readonly P[], context: ReadContext<C>): Promise<(Measure | Fault)[]>;
+  watch?(params: P, context: ReadContext<C>): AsyncIterable<Measure>;
   deliver?: Delivery<P, C>;
 }
 

@@ -111,7 +111,7 @@ describe('the pods of a service', () => {
     ],
   });
 
-  async function readPods(slices: unknown, port: number, aggregationType: string): Promise<number> {
+  async function readPods(slices: unknown, port: number, aggregationType: string) {
     const url = `http://stats.shop.svc.cluster.local:${port}/load?x=1`;
     const params = { url, valueLocation: 'n', aggregateFromKubeServiceEndpoints: 'true', aggregationType };
     const { params: resolved, scaler } = mustBind(metricsApi, given(params));
