@@ -29,7 +29,7 @@ local most, lock, prefix, room = tonumber(ARGV[1]), now + ARGV[2], ARGV[3], tonu
 local claims = {}
 local function hold(id, body, count)
   redis.call('ZADD', untils, lock, id)
-  claims[#claims + 1] = { id, body, count, lock }
+  claims[#claims + 1] = { id, body, count }
   room = room - #body
 end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', untils, '-inf', now, 'LIMIT', 0, most)) do
@@ -53,13 +53,13 @@ return claims`;
 /** Every settlement begins with this: the claim is the one that the receipt is of, or it is lost. */
 const checked = `${nowMs}
 local entries, untils, id = KEYS[1], KEYS[2], ARGV[1]
-local held = redis.call('ZSCORE', untils, id)
-if not held or tonumber(held) ~= tonumber(ARGV[2]) then return false end
+local count = 1 + (redis.call('HGET', entries, id .. ':again') or 0)
+if not redis.call('ZSCORE', untils, id) or count ~= tonumber(ARGV[2]) then return false end
 `;
 
 const holdScript = `${checked}
 redis.call('ZADD', untils, now + ARGV[3], id)
-return now + ARGV[3]`;
+return 1`;
 
 const forget = `redis.call('HDEL', entries, id, id .. ':again')
 redis.call('ZREM', untils, id)
@@ -109,7 +109,8 @@ export const listDelivery: Delivery<RedisList, RedisClient> = {
   },
 
   async extend(list, context, receipt) {
-    return { receipt: await hold(list, context, { receipt, ms: lockMs }), lockedUntil: context.now + lockMs };
+    await hold(list, context, { receipt, ms: lockMs });
+    return { receipt, lockedUntil: context.now + lockMs };
   },
 
   async acknowledge(list, context, receipt) {
@@ -152,27 +153,21 @@ async function run(list: RedisList, { conn, signal }: Context, { script, keys, a
 }
 
 function readClaim(reply: Reply, list: RedisList, context: Context): Claim {
-  const [id, body, count, until] = Array.isArray(reply) ? reply : [];
-  if (
-    !Buffer.isBuffer(id) ||
-    !Buffer.isBuffer(body) ||
-    typeof count !== 'number' ||
-    typeof until !== 'number'
-  )
+  const [id, body, count] = Array.isArray(reply) ? reply : [];
+  if (!Buffer.isBuffer(id) || !Buffer.isBuffer(body) || typeof count !== 'number')
     throw strange(list, context);
   const messageId = id.toString();
   const lockedUntil = context.now + lockMs;
-  return { messageId, body, receipt: `${messageId} ${until}`, deliveryCount: count, lockedUntil };
+  return { messageId, body, receipt: `${messageId} ${count}`, deliveryCount: count, lockedUntil };
 }
 
-/** Makes the claim end after so long from now on; the receipt changes. */
+/** Makes the claim end after so long from now on. */
 async function hold(
   list: RedisList,
   context: Context,
   { receipt, ms }: { receipt: Receipt; ms: number },
-): Promise<Receipt> {
-  const until = await settle(list, context, { receipt, script: holdScript, args: [String(ms)] });
-  return `${readReceipt(receipt)[0]} ${until}`;
+): Promise<void> {
+  await settle(list, context, { receipt, script: holdScript, args: [String(ms)] });
 }
 
 interface Settlement {
@@ -184,25 +179,25 @@ interface Settlement {
 }
 
 /** @throws Fault MESSAGE_LOST */
-async function settle(list: RedisList, context: Context, settlement: Settlement): Promise<number> {
+async function settle(list: RedisList, context: Context, settlement: Settlement): Promise<void> {
   const { receipt, script, more = [], args = [] } = settlement;
   const { entries, untils } = keysOf(list);
-  const [id, until] = readReceipt(receipt);
+  const [id, count] = readReceipt(receipt);
   const reply = await run(list, context, {
     script,
     keys: [entries, untils, ...more],
-    args: [id, until, ...args],
+    args: [id, count, ...args],
   });
-  if (typeof reply === 'number') return reply;
+  if (reply === 1) return;
   if (reply !== null) throw strange(list, context);
   const message = `message ${id} of ${nameOf(context.conn, list.listName)} is not ours any more`;
   throw new Fault('MESSAGE_LOST', message);
 }
 
-/** A receipt is the id of the message and the time until which the claim holds: no two claims have both alike. */
+/** A receipt is the id of the message and how often it had been handed out: no two claims have both alike. */
 function readReceipt(receipt: Receipt): [string, string] {
-  const [, id, until] = /^(\S+) (\d+)$/.exec(receipt) ?? [];
-  if (id !== undefined && until !== undefined) return [id, until];
+  const [, id, count] = /^(\S+) (\d+)$/.exec(receipt) ?? [];
+  if (id !== undefined && count !== undefined) return [id, count];
   throw new Fault('INTERNAL', `"${receipt}" is not a receipt of a list`);
 }
 
