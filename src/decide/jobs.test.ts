@@ -93,7 +93,9 @@ describe('strategies', () => {
     [{ strategy: 'accurate' }, 20, 15, 10, 20, 5],
     [{ strategy: 'eager' }, 4, 3, 0, 10, 4],
     [{ strategy: 'eager' }, 4, 7, 0, 10, 3],
-    [{ strategy: 'eager' }, 4, 1, 6, 10, 3],
+    [{ strategy: 'eager' }, 4, 6, 1, 10, 3],
+    [{ strategy: 'eager' }, 50, 40, 10, 50, 10],
+    [{ strategy: 'eager' }, 17, 37, 17, 50, 0],
     [{ strategy: 'eager' }, 15, 0, 0, 10, 10],
   ])(
     '%j: %i Jobs asked for, %i running, %i pending, at most %i: room for %i',

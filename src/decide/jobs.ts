@@ -78,8 +78,8 @@ export type JobDecision = JobSteps & {
 const defaultMax = 100;
 
 /**
- * How many Jobs to create now: KEDA's arithmetic, with its strategies, its ways to combine triggers and its
- * roundings. A trigger that is unknown contributes nothing: no Jobs are created for it, and none are removed,
+ * How many Jobs to create now: KEDA's arithmetic, with its strategies (`eager` counts pending Jobs once), its ways to
+ * combine triggers and its roundings. A trigger that is unknown contributes nothing: no Jobs are created for it, and none are removed,
  * as Jobs only ever end by themselves.
  */
 export function decideJobs(seen: JobsSeen, limits: JobLimits): JobDecision {
@@ -199,7 +199,9 @@ function strategies(room: Room, spec: ScalingStrategy): { rule: JobRule; limit: 
       return { rule: 'accurate', limit: full ? maxReplicas - running : maxScale - pending, wanted: scaleTo };
     }
     case 'eager': {
-      const limit = Math.min(maxReplicas - running - pending, maxScale);
+      // KEDA takes pending Jobs off the free slots, where they are counted among the running ones already, and not
+      // off what waits: slots stay free while there is work, and a Job comes for work that has one.
+      const limit = Math.min(maxReplicas - running, maxScale - pending);
       return { rule: 'eager', limit, wanted: maxReplicas };
     }
     case 'default':
