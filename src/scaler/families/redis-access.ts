@@ -7,7 +7,8 @@ import { p, type ValuesOf } from '../params.ts';
 import { requireUsableTls } from './http-auth.ts';
 import { openSentinel, openServer, type RedisClient } from './redis.ts';
 import { openCluster } from './redis-cluster.ts';
-import { joinHostPort, type RedisAddress, type RedisEntry } from './redis-link.ts';
+import type { RedisAddress, RedisEntry } from './redis-link.ts';
+import { joinHostPort } from './socket.ts';
 
 /** How Redis is deployed: KEDA has a trigger type for each. */
 export type Deployment = 'server' | 'cluster' | 'sentinel';

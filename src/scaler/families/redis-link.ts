@@ -1,25 +1,17 @@
-import { connect as connectTcp, isIP, type Socket } from 'node:net';
-import { rootCertificates, connect as startTls } from 'node:tls';
+import type { Socket } from 'node:net';
 import { Fault } from '../../base/errors.ts';
 import { networkFault } from '../../base/http.ts';
 import { type Secret, withoutSecrets } from '../../base/secret.ts';
-import type { TlsOptions } from '../../base/tls.ts';
 import { type Command, encodeCommands, type Reply, ReplyError, ReplyReader } from './resp.ts';
+import { type Address, joinHostPort, openSocket, type Way } from './socket.ts';
 
-export interface RedisAddress {
-  host: string;
-  port: number;
-}
+export type RedisAddress = Address;
 
 /** How to come in, the same for every server of a deployment. */
-export interface RedisEntry {
+export interface RedisEntry extends Way {
   username?: string | undefined;
   /** Without one nobody logs in, whatever the user name, as in KEDA. */
   password?: Secret | undefined;
-  tls?: TlsOptions | undefined;
-  /** More certificates to trust, as PEM texts. */
-  roots?: readonly string[] | undefined;
-  minTlsVersion?: 'TLSv1.2' | 'TLSv1.3' | undefined;
   /** 0 unless told. */
   database?: number;
   /** What `CLIENT LIST` shows to the owner of the server. */
@@ -55,10 +47,6 @@ interface Waiting {
 
 const oneMiB = 1024 * 1024;
 
-/** `host:port`, with the brackets that an IPv6 address needs. */
-export const joinHostPort = (host: string, port: string | number) =>
-  `${host.includes(':') ? `[${host}]` : host}:${port}`;
-
 export const addressText = ({ host, port }: RedisAddress) => joinHostPort(host, port);
 
 /**
@@ -72,7 +60,7 @@ export async function connectRedis(
   signal: AbortSignal,
 ): Promise<RedisLink> {
   const name = addressText(address);
-  const socket = await connected(address, entry, signal);
+  const socket = await openSocket(address, entry, signal);
   const link = linkOver(socket, name);
   try {
     await introduce(link, entry, signal);
@@ -81,60 +69,6 @@ export async function connectRedis(
     await link[Symbol.asyncDispose]();
     throw thrown;
   }
-}
-
-/** @throws Fault of the network */
-function connected(address: RedisAddress, entry: RedisEntry, signal: AbortSignal): Promise<Socket> {
-  const name = addressText(address);
-  return new Promise((resolve, reject) => {
-    if (signal.aborted) {
-      reject(networkFault(signal.reason, name, signal));
-      return;
-    }
-    const { tls } = entry;
-    const socket = tls === undefined ? connectTcp(address) : startTls(tlsSettings(address, entry, tls));
-    const over = () => {
-      signal.removeEventListener('abort', stop);
-      socket.off('error', fail);
-      socket.off('close', gone);
-    };
-    const fail = (thrown: unknown) => {
-      over();
-      // What else it has to say is of no interest.
-      socket.on('error', () => {});
-      socket.destroy();
-      reject(networkFault(thrown, name, signal));
-    };
-    const stop = () => fail(signal.reason);
-    const gone = () => fail(new Fault('SOURCE_UNREACHABLE', `${name} closed the connection`));
-    signal.addEventListener('abort', stop, { once: true });
-    socket.on('error', fail);
-    socket.on('close', gone);
-    socket.once(tls === undefined ? 'connect' : 'secureConnect', () => {
-      over();
-      socket.setNoDelay(true);
-      socket.setKeepAlive(true, 30_000);
-      resolve(socket);
-    });
-  });
-}
-
-function tlsSettings(
-  address: RedisAddress,
-  { roots = [], minTlsVersion = 'TLSv1.2' }: RedisEntry,
-  tls: TlsOptions,
-) {
-  const trusted = [...roots, ...(tls.ca === undefined ? [] : [tls.ca])];
-  return {
-    ...address,
-    ...(isIP(address.host) === 0 ? { servername: address.host } : {}),
-    minVersion: tls.minVersion ?? minTlsVersion,
-    ...(trusted.length === 0 ? {} : { ca: [...rootCertificates, ...trusted] }),
-    ...(tls.cert === undefined ? {} : { cert: tls.cert }),
-    ...(tls.key === undefined ? {} : { key: tls.key.reveal() }),
-    ...(tls.keyPassword === undefined ? {} : { passphrase: tls.keyPassword.reveal() }),
-    ...(tls.unsafeSsl ? { rejectUnauthorized: false } : {}),
-  };
 }
 
 async function introduce(link: RedisLink, entry: RedisEntry, signal: AbortSignal): Promise<void> {
