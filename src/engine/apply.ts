@@ -43,25 +43,49 @@ export async function applyJobs(
   return { count: decision.count, failures };
 }
 
+/** Deletions of one ScaledJob's Jobs at a time: a long history must go without holding up what is urgent. */
+const deletionsAtOnce = 4;
+
+/** What the history limits are applied to. */
+export interface History {
+  jobs: Iterable<Job>;
+  /** Whether a Job must stay all the same. */
+  isProtected(job: Job): boolean;
+  onDeleted(name: string): void;
+  /** Begins no further deletion once it is aborted. */
+  stop: AbortSignal;
+}
+
 /**
  * Deletes finished Jobs beyond the history limits, the oldest first; those that are protected stay.
  *
- * @returns the names of the deleted ones
  * @throws what the world throws at the first that it does not delete
  */
 export async function applyHistoryLimits(
   world: World,
   workload: ScaledJob,
-  { jobs, isProtected }: { jobs: Iterable<Job>; isProtected(job: Job): boolean },
-): Promise<string[]> {
+  { jobs, isProtected, onDeleted, stop }: History,
+): Promise<void> {
   const finished = [...jobs].filter(job => !isProtected(job));
   const surplus = [
     ...oldest(finished, 'succeeded', workload.successfulJobsHistoryLimit),
     ...oldest(finished, 'failed', workload.failedJobsHistoryLimit),
-  ];
-  const signal = AbortSignal.timeout(changeMs);
-  for (const { name } of surplus) await world.deleteJob(workload, name, signal);
-  return surplus.map(({ name }) => name);
+  ].values();
+  let failed = false;
+  const deleting = Array.from({ length: deletionsAtOnce }, async () => {
+    for (const { name } of surplus) {
+      if (failed || stop.aborted) return;
+      try {
+        await world.deleteJob(workload, name, AbortSignal.timeout(changeMs));
+      } catch (thrown) {
+        failed = true;
+        throw thrown;
+      }
+      onDeleted(name);
+    }
+  });
+  const outcomes = await Promise.allSettled(deleting);
+  for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
 }
 
 function oldest(jobs: readonly Job[], state: Job['state'], keep: number): Job[] {

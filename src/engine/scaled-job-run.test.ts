@@ -144,6 +144,23 @@ describe('a ScaledJob that counts', () => {
     expect(run.jobs.map(({ name }) => name)).toEqual([names[2], names[3], names[5]]);
   });
 
+  it('goes on while its history is cleaned up', async () => {
+    const run = running({ successfulJobsHistoryLimit: 0 });
+    run.source.value = 3;
+    await run.begin();
+    for (const { name } of run.jobs) run.world.finish(name, 'succeeded');
+    let letGo = () => {};
+    run.world.held.set('deleteJob', new Promise(resolve => (letGo = resolve)));
+
+    await run.poll(2);
+    const runningMeanwhile = run.running.length;
+    letGo();
+    await run.clock.advance(1);
+
+    expect(runningMeanwhile).toBe(3);
+    expect(run.world.deleted).toHaveLength(3);
+  });
+
   it('that is paused leaves everything as it is', async () => {
     const run = running({ annotations: { 'autoscaling.keda.sh/paused': 'true' } });
     run.source.value = 4;
@@ -229,6 +246,31 @@ describe('a ScaledJob that delivers', () => {
     expect(before).toBe(0);
     expect(run.jobs).toHaveLength(1);
     expect(run.report?.ready.status).toBe('True');
+  });
+
+  it('deletes no Job whose message is not settled while it cannot begin', async () => {
+    const authenticationRef = { name: 'auth', kind: 'TriggerAuthentication' } as const;
+    const run = delivering({
+      triggers: [trigger({}, { type: 'queue', authenticationRef })],
+      successfulJobsHistoryLimit: 0,
+    });
+    run.bed.objects.auths = { 'shop/auth': {} };
+    run.queue.send('a');
+    await run.begin();
+    run.bed.objects.auths = {};
+    await run.bed.restart();
+    run.world.finish(run.jobs[0]?.name ?? '', 'succeeded');
+
+    await run.begin();
+    const { deleted } = run.world;
+    const before = [...deleted];
+    run.bed.objects.auths = { 'shop/auth': {} };
+    run.bed.engine.referenceChanged('TriggerAuthentication', 'shop', 'auth');
+    await run.poll(2);
+
+    expect(before).toEqual([]);
+    expect(run.queue.acknowledged).toEqual(['a']);
+    expect(deleted).toHaveLength(1);
   });
 
   it('goes on with what another process began', async () => {

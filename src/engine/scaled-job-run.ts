@@ -11,7 +11,7 @@ import { type DeliveryRun, type Settlement, startDelivery } from './deliver/deli
 import type { DeliverySource } from './deliver/source.ts';
 import { JobList } from './job-list.ts';
 import type { Memory } from './memory.ts';
-import type { Condition, Report } from './ports.ts';
+import type { Condition, Job, Report } from './ports.ts';
 import type { Decided } from './records.ts';
 import { recordTrigger, reportTrigger, sendNews } from './report.ts';
 import { type TriggerState, Triggers } from './triggers.ts';
@@ -51,6 +51,8 @@ export function runScaledJob(
   let refillAgain = false;
   /** Why delivery has not started. */
   let blockedBy: Fault | undefined;
+  let cleaning: Promise<void> | undefined;
+  const cleaningStop = new AbortController();
   let closed = false;
 
   async function tick(): Promise<void> {
@@ -67,7 +69,7 @@ export function runScaledJob(
     if (paused) return await holdOn();
     if (workload.delivery === undefined) await create();
     else await deliver();
-    if (!closed) await clean();
+    if (!closed) clean();
   }
 
   async function holdOn(): Promise<void> {
@@ -169,18 +171,26 @@ export function runScaledJob(
     };
   }
 
-  async function clean(): Promise<void> {
-    const isProtected = (job: Parameters<DeliveryRun['isProtected']>[0]) =>
-      delivery?.isProtected(job) ?? false;
-    try {
-      for (const name of await applyHistoryLimits(world, workload, { jobs: jobs.all, isProtected }))
-        gone(name);
-    } catch (thrown) {
-      log.warn('finished Jobs cannot be deleted', {
-        workload: workload.key,
-        fault: faultOf(thrown, 'WORLD_FAILED'),
+  /** Nothing waits for it: a long history takes its time to go. */
+  function clean(): void {
+    cleaning ??= applyHistoryLimits(world, workload, {
+      jobs: jobs.all,
+      isProtected: job => delivery?.isProtected(job) ?? isOpen(job),
+      onDeleted: gone,
+      stop: cleaningStop.signal,
+    })
+      .catch(thrown => {
+        const fault = faultOf(thrown, 'WORLD_FAILED');
+        log.warn('finished Jobs cannot be deleted', { workload: workload.key, fault });
+      })
+      .finally(() => {
+        cleaning = undefined;
       });
-    }
+  }
+
+  /** Whether messages of the Job may still be settled by a delivery that cannot start yet. */
+  function isOpen({ task }: Job): boolean {
+    return workload.delivery !== undefined && task !== undefined && task.settled !== 'acknowledged';
   }
 
   function gone(name: string): void {
@@ -202,7 +212,7 @@ export function runScaledJob(
         jobs.finished >
         workload.successfulJobsHistoryLimit + workload.failedJobsHistoryLimit + surplusBeforeCleaning
       ) {
-        await clean();
+        clean();
       }
     })().catch(thrown => {
       log.error('filling the slots failed', { workload: workload.key, fault: faultOf(thrown) });
@@ -262,8 +272,9 @@ export function runScaledJob(
     referenceChanged: (kind, namespace, name) => triggers.changed(kind, namespace, name),
     async close() {
       closed = true;
+      cleaningStop.abort();
       await delivery?.[Symbol.asyncDispose]();
-      await refilling;
+      await Promise.all([refilling, cleaning]);
       triggers[Symbol.dispose]();
     },
   };
