@@ -27,7 +27,7 @@ function running(over: Partial<ScaledObject> = {}, { replicas = 0, standby = fal
       return world.autoscalers.get(workload.key);
     },
     get changes() {
-      return world.reports.flatMap(({ report: { change } }) => (change === undefined ? [] : [change]));
+      return world.reports.flatMap(({ report: { changes } }) => changes ?? []);
     },
     read: (metricName: string) => engine.readMetric(workload.key, metricName),
     poll: (times = 1) => clock.advance(times * workload.pollingIntervalMs),
@@ -172,6 +172,20 @@ describe('a ScaledObject with a HorizontalPodAutoscaler', () => {
         kind: 'autoscaler',
         why: 'keda-hpa-web went from 1 to 5 replicas: s0-number is 23 with a target of 5 per replica, so it asks for 5.',
       },
+    ]);
+  });
+
+  it('tells what its autoscaler did also where it goes to sleep in the same moment', async () => {
+    const run = running({}, { replicas: 4 });
+    await run.begin();
+    await run.poll(30);
+    run.world.targets.set(run.workload.key, 1);
+
+    await run.poll();
+
+    expect(run.changes).toMatchObject([
+      { from: 4, to: 1, kind: 'autoscaler' },
+      { from: 1, to: 0, kind: 'deactivation' },
     ]);
   });
 

@@ -144,8 +144,8 @@ export interface Report {
   hpaActive?: Condition;
   replicas?: number;
   desired?: number;
-  /** That the target's replicas are others than before, or should be. */
-  change?: Change;
+  /** How the target came to have other replicas than at the last report, or should have; oldest first. */
+  changes?: readonly Change[];
   /** Jobs that were created by count, and those that were not. */
   created?: { count: number; failures: readonly Fault[] };
   jobs?: JobCounts;

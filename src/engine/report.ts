@@ -19,7 +19,7 @@ export function sendNews(
 export function sameReport(a: Report | undefined, b: Report): boolean {
   return (
     a !== undefined &&
-    b.change === undefined &&
+    b.changes === undefined &&
     b.created === undefined &&
     a.why === b.why &&
     a.replicas === b.replicas &&

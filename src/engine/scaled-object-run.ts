@@ -292,8 +292,8 @@ export function runScaledObject(
     if (typeof limits.pausedReplicas === 'number') next.pausedReplicas = limits.pausedReplicas;
     if (active.status !== 'True' && memory.lastActiveAt !== undefined)
       next.lastActiveAt = memory.lastActiveAt;
-    const change = changeOf(decision, sight, failed) ?? found;
-    if (change !== undefined) next.change = change;
+    const changes = [found, changeOf(decision, sight, failed)].filter(each => each !== undefined);
+    if (changes.length > 0) next.changes = changes;
     sendNews(workload, next, { world, memory });
   }
 
@@ -324,8 +324,9 @@ export function runScaledObject(
     place: -1,
     tick,
     async isUrgent() {
-      // What was made just now waits for its autoscaler, and what is at zero for its first message.
-      if (workload.createdAt > context.startedAt) return true;
+      // What was made just now waits for its autoscaler, and what is at zero for its first message. The API server
+      // cuts times of creation to whole seconds.
+      if (workload.createdAt + 1000 > context.startedAt) return true;
       const target = await readTarget();
       return target.ok && target.state.replicas === 0;
     },

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { Fault } from '../base/errors.ts';
-import type { Report } from '../engine/ports.ts';
+import type { Change, Report } from '../engine/ports.ts';
 import { eventsOf } from './report-events.ts';
 import type { Status } from './status-object.ts';
 import { readWorkload } from './workload-object.ts';
@@ -45,7 +45,7 @@ const liveWith = (given: Record<string, ReturnType<typeof is>>): Status => ({
 });
 const live = liveWith({});
 const checkFailed = is('False', 'ScaledObjectCheckFailed');
-const change = (over: Partial<NonNullable<Report['change']>> = {}): NonNullable<Report['change']> => ({
+const change = (over: Partial<Change> = {}): Change => ({
   from: 0,
   to: 2,
   kind: 'scaling',
@@ -211,7 +211,7 @@ describe('the events of a report', () => {
       scaledObject,
       report(),
       live,
-      report({ change: change({ kind: 'activation' }) }),
+      report({ changes: [change({ kind: 'activation' })] }),
       ['KEDAScaleTargetActivated'],
     ],
     [
@@ -219,7 +219,7 @@ describe('the events of a report', () => {
       scaledObject,
       report(),
       live,
-      report({ change: change({ kind: 'activation', failed: fault }) }),
+      report({ changes: [change({ kind: 'activation', failed: fault })] }),
       ['KEDAScaleTargetActivationFailed'],
     ],
     [
@@ -227,7 +227,7 @@ describe('the events of a report', () => {
       scaledObject,
       report(),
       live,
-      report({ change: change({ kind: 'deactivation' }) }),
+      report({ changes: [change({ kind: 'deactivation' })] }),
       ['KEDAScaleTargetDeactivated'],
     ],
     [
@@ -235,7 +235,7 @@ describe('the events of a report', () => {
       scaledObject,
       report(),
       live,
-      report({ change: change({ kind: 'autoscaler' }) }),
+      report({ changes: [change({ kind: 'autoscaler' })] }),
       ['ReplicasChanged'],
     ],
     [
@@ -243,8 +243,16 @@ describe('the events of a report', () => {
       scaledObject,
       report(),
       live,
-      report({ change: change({ kind: 'other' }) }),
+      report({ changes: [change({ kind: 'other' })] }),
       ['ReplicasChanged'],
+    ],
+    [
+      'tells what somebody else did, and what we made of it',
+      scaledObject,
+      report(),
+      live,
+      report({ changes: [change({ kind: 'autoscaler' }), change({ kind: 'deactivation' })] }),
+      ['KEDAScaleTargetDeactivated', 'ReplicasChanged'],
     ],
   ])('%s', (_title, one, before, status, next, reasons) => {
     const told = eventsOf(one, next, { report: before, live: status });
@@ -253,10 +261,10 @@ describe('the events of a report', () => {
   });
 
   it('tells the same change once', () => {
-    const once = change();
+    const once = [change()];
 
-    const again = eventsOf(scaledObject, report({ change: once }), {
-      report: report({ change: once }),
+    const again = eventsOf(scaledObject, report({ changes: once }), {
+      report: report({ changes: once }),
       live,
     });
 
@@ -264,7 +272,7 @@ describe('the events of a report', () => {
   });
 
   it('says from where to where, and why', () => {
-    const [told] = eventsOf(scaledObject, report({ change: change() }), { report: report(), live });
+    const [told] = eventsOf(scaledObject, report({ changes: [change()] }), { report: report(), live });
 
     expect(told).toMatchObject({
       type: 'Normal',

@@ -29,9 +29,7 @@ export function eventsOf(workload: Workload, report: Report, before: Before): To
     ...activityEvents(workload, report, before),
     ...faultEvents(workload, report, before),
     ...fallbackEvents(report, before),
-    ...(report.change === undefined || report.change === before.report?.change
-      ? []
-      : [changeEvent(workload, report.change)]),
+    ...changeEvents(workload, report, before),
     ...jobEvents(report, before),
   ];
   if (workload.kind === 'ScaledObject') return told;
@@ -126,6 +124,11 @@ const changes = {
   autoscaler: ['ReplicasChanged', 'ReplicasChangeFailed'],
   other: ['ReplicasChanged', 'ReplicasChangeFailed'],
 } as const satisfies Record<Change['kind'], readonly [string, string]>;
+
+function changeEvents(workload: Workload, { changes: made }: Report, before: Before): Told[] {
+  if (made === undefined || made === before.report?.changes) return [];
+  return made.map(change => changeEvent(workload, change));
+}
 
 function changeEvent(workload: Workload, { kind, from, to, why, failed }: Change): Told {
   const [done, notDone] = changes[kind];

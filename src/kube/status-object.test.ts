@@ -98,7 +98,7 @@ describe('the status of a ScaledObject', () => {
     ['tells the original replicas the first time', wanted({ replicas: 3 }), { originalReplicaCount: 3 }],
     [
       'tells those before the first change, not after',
-      wanted({ replicas: 1, change: { from: 0, to: 1, kind: 'activation', why: '' } }),
+      wanted({ replicas: 1, changes: [{ from: 0, to: 1, kind: 'activation', why: '' }] }),
       { originalReplicaCount: 0 },
     ],
     [

@@ -185,13 +185,13 @@ function setList(
 }
 
 function tellTarget(
-  { pausedReplicas, change, replicas }: Report,
+  { pausedReplicas, changes, replicas }: Report,
   wanted: Status,
   { target, hpaName }: StatusFacts,
 ): void {
   if (pausedReplicas === undefined) delete wanted.pausedReplicaCount;
   else wanted.pausedReplicaCount = pausedReplicas;
-  const original = change?.from ?? replicas;
+  const original = changes?.[0]?.from ?? replicas;
   if (wanted.originalReplicaCount === undefined && original !== undefined)
     wanted.originalReplicaCount = original;
   if (hpaName !== undefined) wanted.hpaName = hpaName;

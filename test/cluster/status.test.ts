@@ -136,9 +136,9 @@ clusterOf('status and events on a real control plane', { control: true }, cluste
 
     for (const said of [
       report(),
-      report({ active: working, change: woke }),
-      report({ change: grew }),
-      report({ change: grewAgain }),
+      report({ active: working, changes: [woke] }),
+      report({ changes: [grew] }),
+      report({ changes: [grewAgain] }),
       report({ triggers: failing, ready: condition('False', 'TriggerError') }),
       report({ triggers: failing, why: 'Still.', ready: condition('False', 'TriggerError') }),
       report({ paused: condition('True', 'ScaledObjectPaused') }),
@@ -173,7 +173,7 @@ clusterOf('status and events on a real control plane', { control: true }, cluste
         const ready = condition('True', 'ScaledObjectReady', `Edit ${edit}.`);
         running.lifecycle.report(
           workload,
-          report({ ready, change: { from: edit, to: edit + 1, kind: 'scaling', why: 'so' } }),
+          report({ ready, changes: [{ from: edit, to: edit + 1, kind: 'scaling', why: 'so' }] }),
         );
       }
       await until(
