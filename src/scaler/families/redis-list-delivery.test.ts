@@ -202,6 +202,16 @@ describe.skipIf(!redisInstalled)('delivery of a list, against a real server', ()
     expect(await server.send('KEYS', '*')).toEqual([]);
   });
 
+  it('takes an acknowledgement twice: the answer to the first may have been lost', async () => {
+    await push('one');
+    const [claimed] = await claim();
+
+    await deliver.acknowledge(list, context, claimed?.receipt ?? '');
+    await deliver.acknowledge(list, context, claimed?.receipt ?? '');
+
+    expect(await claim()).toEqual([]);
+  });
+
   it('says so where the key is no list', async () => {
     await server.send('SADD', 'orders', 'one');
 

@@ -65,7 +65,9 @@ const forget = `redis.call('HDEL', entries, id, id .. ':again')
 redis.call('ZREM', untils, id)
 return 1`;
 
-const acknowledgeScript = `${checked}${forget}`;
+/** An id is given once and never comes back: what is not there any more was acknowledged, and its answer was lost. */
+const acknowledgeScript = `if not redis.call('ZSCORE', KEYS[2], ARGV[1]) then return 1 end
+${checked}${forget}`;
 
 const deadLetterScript = `${checked}
 local body = redis.call('HGET', entries, id)

@@ -252,6 +252,16 @@ describe.skipIf(!redisInstalled)('delivery of a stream, against a real server', 
     expect(await server.send('EXISTS', 'orders-poison')).toBe(0);
   });
 
+  it('takes an acknowledgement twice: the answer to the first may have been lost', async () => {
+    await add('one');
+    const [claimed] = await claim();
+
+    await deliver.acknowledge(stream, context, claimed?.receipt ?? '');
+    await deliver.acknowledge(stream, context, claimed?.receipt ?? '');
+
+    expect(await claim()).toEqual([]);
+  });
+
   it('forgets an entry that was deleted while it was held', async () => {
     await add('one', 'two');
     const [claimed] = await claim(1);

@@ -73,7 +73,9 @@ else
 end
 return 1`;
 
-const acknowledgeScript = `${checked}
+/** What the group does not hold was acknowledged, and the answer was lost. Should it come back, it is acknowledged again. */
+const acknowledgeScript = `if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1) == 0 then return 1 end
+${checked}
 redis.call('ZREM', pauses, id)
 return redis.call('XACK', stream, group, id)`;
 
