@@ -80,10 +80,18 @@ export function runScaledJob(
   }
 
   async function create(): Promise<void> {
+    // Counted before the sources are asked: what begins or ends meanwhile is rather counted twice than not at all,
+    // and no Job comes for work that has one.
+    const counted = countOf();
     await triggers.read();
     // Whatever was read meanwhile, it is not ours to decide on any more.
     if (closed) return;
-    const seen = seenOf();
+    const seen: JobsSeen = {
+      triggers: triggers.states.flatMap(state =>
+        state.trigger.type === 'cpu' || state.trigger.type === 'memory' ? [] : [shareOf(state)],
+      ),
+      ...counted,
+    };
     const decision = decideJobs(seen, limits);
     const created = await applyJobs(world, workload, decision);
     const failed = created === undefined ? undefined : failureOf(created);
@@ -96,14 +104,12 @@ export function runScaledJob(
     tell(why, { decision, created });
   }
 
-  function seenOf(): JobsSeen {
-    const unfinished = jobs.unfinished;
+  function countOf(): Pick<JobsSeen, 'running' | 'pending'> {
+    const { unfinished } = jobs;
+    const { pendingPodConditions } = workload.scalingStrategy;
     return {
-      triggers: triggers.states.flatMap(state =>
-        state.trigger.type === 'cpu' || state.trigger.type === 'memory' ? [] : [shareOf(state)],
-      ),
       running: unfinished.length,
-      pending: unfinished.filter(job => isPending(job, workload.scalingStrategy.pendingPodConditions)).length,
+      pending: unfinished.filter(job => isPending(job, pendingPodConditions)).length,
     };
   }
 
