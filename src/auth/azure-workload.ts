@@ -1,10 +1,10 @@
-import { readFile } from 'node:fs/promises';
 import type { Clock } from '../base/clock.ts';
-import { deadline } from '../base/deadline.ts';
-import { Fault, faultOf } from '../base/errors.ts';
-import { type HttpAnswer, type HttpClient, networkFault, requireOk } from '../base/http.ts';
-import { Secret } from '../base/secret.ts';
+import { Fault } from '../base/errors.ts';
+import type { HttpClient } from '../base/http.ts';
+import type { Secret } from '../base/secret.ts';
 import type { PodIdentity } from '../spec/pod-identity.ts';
+import { entraToken, readAssertion, tokenEndpoint } from './entra.ts';
+import { Keeper } from './keeper.ts';
 
 /** What Azure's workload identity webhook gives a pod. */
 export interface AzureWorkloadOptions {
@@ -35,23 +35,10 @@ const microsoftHosts = new Set([
   'login.partner.microsoftonline.cn',
 ]);
 
-/** Renewed this long before the end, or at three quarters of its life where that is later. */
-const renewBeforeMs = 5 * 60_000;
-const retryMs = 30_000;
-const answerWithinMs = 10_000;
-/** A token this close to its end might be over when it arrives. */
-const marginMs = 10_000;
-
-interface Kept {
-  token: Secret;
-  renewAt: number;
-  endsAt: number;
-}
-
 interface Grant {
   url: string;
   clientId: string;
-  scope: string;
+  tokenFile: string;
 }
 
 /**
@@ -62,58 +49,32 @@ export function azureWorkload(
   options: AzureWorkloadOptions,
   { clock, http }: { clock: Clock; http: HttpClient },
 ): AzureWorkload {
-  const kept = new Map<string, Kept>();
-  const flights = new Map<string, Promise<Secret>>();
-  const stop = new AbortController();
-
-  async function renew(key: string, grant: Grant): Promise<Secret> {
-    try {
-      using limit = deadline(stop.signal, answerWithinMs);
-      const fresh = await requestToken(grant, options.federatedTokenFile, {
-        http,
-        clock,
-        signal: limit.signal,
-      });
-      for (const [other, { endsAt }] of kept) if (endsAt <= clock.now()) kept.delete(other);
-      kept.set(key, fresh);
-      return fresh.token;
-    } catch (thrown) {
-      const old = kept.get(key);
-      if (old !== undefined) old.renewAt = clock.now() + retryMs;
-      throw faultOf(thrown, 'AUTH_FAILED');
-    } finally {
-      flights.delete(key);
-    }
-  }
-
-  function fly(key: string, grant: Grant): Promise<Secret> {
-    const flying = flights.get(key) ?? renew(key, grant);
-    flights.set(key, flying);
-    return flying;
-  }
-
+  const keeper = new Keeper<Secret>(clock);
   return {
     async accessToken(identity, scope, signal) {
-      const grant = grantFor(identity, scope, options);
-      const key = JSON.stringify(grant);
-      const old = kept.get(key);
-      if (old === undefined || clock.now() >= old.endsAt - marginMs) {
-        return await withSignal(fly(key, grant), new URL(grant.url).host, signal);
-      }
-      // Nobody waits for a renewal that is early, and nobody fails by it.
-      if (clock.now() >= old.renewAt) fly(key, grant).catch(() => undefined);
-      return old.token;
+      const { url, clientId, tokenFile } = grantFor(identity, options);
+      const { value } = await keeper.get(JSON.stringify([url, clientId, scope]), {
+        fetch: async stop => {
+          const clientAssertion = await readAssertion(tokenFile, 'the federated token');
+          const grant = { url, clientId, scope, proof: { clientAssertion } };
+          return await entraToken(grant, { http, clock, signal: stop });
+        },
+        host: new URL(url).host,
+        signal,
+      });
+      return value;
     },
-    [Symbol.dispose]: () => stop.abort(new Fault('CANCELLED', 'the source of tokens was closed')),
+    [Symbol.dispose]: () => keeper[Symbol.dispose](),
   };
 }
 
 /** As KEDA: the identity overrides client and tenant, and the authority only together with the tenant. */
-function grantFor(identity: PodIdentity, scope: string, options: AzureWorkloadOptions): Grant {
+function grantFor(identity: PodIdentity, options: AzureWorkloadOptions): Grant {
   const clientId = identity.identityId ?? options.clientId;
   const tenantId = identity.identityTenantId || options.tenantId;
   const configured = options.authorityHost || publicAuthority;
-  if (!clientId || !tenantId || !options.federatedTokenFile) {
+  const tokenFile = options.federatedTokenFile;
+  if (!clientId || !tenantId || !tokenFile) {
     const needs =
       'AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_FEDERATED_TOKEN_FILE, which the webhook of Azure Workload Identity sets';
     throw new Fault('NOT_SUPPORTED', `there is no Azure workload identity here; it needs ${needs}`);
@@ -123,11 +84,7 @@ function grantFor(identity: PodIdentity, scope: string, options: AzureWorkloadOp
   }
   const asked = identity.identityTenantId ? identity.identityAuthorityHost : undefined;
   const authority = asked ? askedAuthority(asked, configured) : new URL(configured);
-  return {
-    url: new URL(`/${encodeURIComponent(tenantId)}/oauth2/v2.0/token`, authority).href,
-    clientId,
-    scope,
-  };
+  return { url: tokenEndpoint(authority, tenantId), clientId, tokenFile };
 }
 
 /** The operator's federated token is worth its identity: a manifest must not have it sent to just any host. */
@@ -140,89 +97,4 @@ function askedAuthority(asked: string, configured: string): URL {
     'NOT_SUPPORTED',
     `identityAuthorityHost "${asked}" is neither an authority of Microsoft nor the one this operator uses`,
   );
-}
-
-async function requestToken(
-  { url, clientId, scope }: Grant,
-  tokenFile: string | undefined,
-  { http, clock, signal }: { http: HttpClient; clock: Clock; signal: AbortSignal },
-): Promise<Kept> {
-  const assertion = await readAssertion(tokenFile ?? '');
-  const askedAt = clock.now();
-  const answer = await http
-    .send({
-      method: 'POST',
-      url,
-      headers: { 'content-type': 'application/x-www-form-urlencoded', accept: 'application/json' },
-      body: new URLSearchParams({
-        grant_type: 'client_credentials',
-        client_id: clientId,
-        scope,
-        client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
-        client_assertion: assertion.reveal(),
-      }).toString(),
-      maxBytes: 256 * 1024,
-      signal,
-    })
-    .catch((thrown: unknown) => {
-      const fault = faultOf(thrown);
-      throw fault.code === 'CANCELLED' ? fault : new Fault('AUTH_FAILED', fault.message, { cause: fault });
-    });
-  const json = readJson(answer);
-  const host = new URL(url).host;
-  if (answer.status !== 200) throw refused(answer, { host, json, now: askedAt });
-  const seconds = Number(json['expires_in']);
-  const token = json['access_token'];
-  if (typeof token !== 'string' || token === '' || !(seconds > 0)) {
-    throw new Fault('AUTH_FAILED', `${host} answered without a token and its lifetime`);
-  }
-  const lifeMs = seconds * 1_000;
-  return {
-    token: new Secret(token),
-    endsAt: askedAt + lifeMs,
-    renewAt: askedAt + Math.max(lifeMs - renewBeforeMs, lifeMs * 0.75),
-  };
-}
-
-async function readAssertion(file: string): Promise<Secret> {
-  try {
-    return new Secret((await readFile(file, 'utf8')).trim());
-  } catch (cause) {
-    throw new Fault('AUTH_FAILED', `the federated token file "${file}" cannot be read`, { cause });
-  }
-}
-
-function readJson({ body }: HttpAnswer): Readonly<Record<string, unknown>> {
-  try {
-    const value: unknown = JSON.parse(body.toString('utf8'));
-    return typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>) : {};
-  } catch {
-    return {};
-  }
-}
-
-function refused(
-  answer: HttpAnswer,
-  { host, json, now }: { host: string; json: Readonly<Record<string, unknown>>; now: number },
-): Fault {
-  const description = json['error_description'] ?? json['error'];
-  // Below the first line are trace ids and the time, which differ at every try.
-  const why = typeof description === 'string' ? (description.split(/[\r\n]/)[0] ?? '') : '';
-  try {
-    requireOk({ ...answer, body: Buffer.from(why) }, host, now);
-    return new Fault('AUTH_FAILED', `${host} answered ${answer.status} instead of a token`);
-  } catch (thrown) {
-    const { message, retryAfterMs } = faultOf(thrown);
-    return new Fault('AUTH_FAILED', message, retryAfterMs === undefined ? {} : { retryAfterMs });
-  }
-}
-
-/** Waits for work that others share: giving up alone does not end it. */
-function withSignal<T>(work: Promise<T>, host: string, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const give = () => reject(networkFault(signal.reason, host, signal));
-    if (signal.aborted) give();
-    signal.addEventListener('abort', give, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', give));
-  });
 }
