@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { resources } from '../../src/kube/objects.ts';
 import type { BenchRow } from '../bench.ts';
-import type { Ground } from './ground.ts';
+import { type Ground, waitUntil } from './ground.ts';
 import { createDeployments, createReady } from './workloads.ts';
 
 const count = 300;
@@ -15,20 +15,25 @@ interface Deployment {
 /** A source that takes requests for a minute and answers none of them. */
 export async function measureHanging(ground: Ground): Promise<BenchRow[]> {
   const namespace = await ground.namespace();
-  await ground.source.tell({ set: { hang: 5 } });
-  await createDeployments(ground, { namespace, count, replicas: 1 });
+  await ground.source.tell({ set: { hang: 0 } });
+  await createDeployments(ground, { namespace, count, replicas: 0 });
   await createReady(ground, { namespace, group: 'hang', pollingSeconds: 5, cooldownSeconds: 30 }, count);
-  await sleep(15_000);
-
+  const awake = new Set<string>();
   const changes = new Map<string, number>();
   await using _deployments = await ground.watch<Deployment, number>({
     resource: resources.deployments,
     namespace,
     keep: ({ spec }) => spec?.replicas ?? 1,
     onSet(name, replicas, before) {
+      if (replicas > 0) awake.add(name);
       if (before !== undefined && replicas !== before) changes.set(name, replicas);
     },
   });
+  await ground.source.tell({ set: { hang: 5 } });
+  if ((await waitUntil(() => awake.size === count, 300_000)) === undefined)
+    throw new Error(`only ${awake.size} of ${count} targets woke in five minutes`);
+  await sleep(15_000);
+  changes.clear();
   const healthy = await ground.source.tell({});
   await sleep(minuteMs);
   const hanging = await ground.source.tell({ hang: true });
