@@ -1,3 +1,4 @@
+import { rootCertificates, type SecureContextOptions } from 'node:tls';
 import type { Secret } from './secret.ts';
 
 /** How to trust and to be trusted. Certificates and keys are PEM texts. */
@@ -17,4 +18,28 @@ export function tlsIdentity(tls: TlsOptions | undefined): string {
   if (tls === undefined) return '';
   const parts = [tls.ca, tls.cert, tls.key?.fingerprint(), tls.keyPassword?.fingerprint(), tls.minVersion];
   return `${parts.map(part => part ?? '').join('|')}${tls.unsafeSsl ? '|unsafe' : ''}`;
+}
+
+/**
+ * What Node takes to encrypt with these options, for protocols that are not HTTP.
+ *
+ * @param common more certificates to trust, as PEM texts, and the oldest TLS where the options do not say (1.2)
+ */
+export function tlsSettings(
+  tls: TlsOptions,
+  common: {
+    roots?: readonly string[] | undefined;
+    minTlsVersion?: TlsOptions['minVersion'] | undefined;
+  } = {},
+): SecureContextOptions & { rejectUnauthorized?: boolean } {
+  const { roots = [], minTlsVersion = 'TLSv1.2' } = common;
+  const trusted = [...roots, ...(tls.ca === undefined ? [] : [tls.ca])];
+  return {
+    minVersion: tls.minVersion ?? minTlsVersion,
+    ...(trusted.length === 0 ? {} : { ca: [...rootCertificates, ...trusted] }),
+    ...(tls.cert === undefined ? {} : { cert: tls.cert }),
+    ...(tls.key === undefined ? {} : { key: tls.key.reveal() }),
+    ...(tls.keyPassword === undefined ? {} : { passphrase: tls.keyPassword.reveal() }),
+    ...(tls.unsafeSsl ? { rejectUnauthorized: false } : {}),
+  };
 }

@@ -1,0 +1,215 @@
+import { connect as connectTcp, isIP, type Socket } from 'node:net';
+import { connect as startTls, type TLSSocket } from 'node:tls';
+import { Fault } from '../../base/errors.ts';
+import { networkFault } from '../../base/http.ts';
+import { type TlsOptions, tlsSettings } from '../../base/tls.ts';
+
+/** Where a server listens. */
+export interface Address {
+  host: string;
+  port: number;
+}
+
+/** How to trust the server, beyond what the trigger itself says. */
+export interface Encryption {
+  tls: TlsOptions;
+  /** The chain is verified, but the certificate may be of another host. */
+  anyHost?: boolean;
+  /** More certificates to trust, as PEM texts. */
+  roots?: readonly string[] | undefined;
+  minTlsVersion?: 'TLSv1.2' | 'TLSv1.3' | undefined;
+}
+
+/** `host:port`, with the brackets that an IPv6 address needs. */
+export const addressText = ({ host, port }: Address) =>
+  host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+
+/** How many bytes may wait for somebody to read them. */
+const mostAhead = 256 * 1024;
+
+/**
+ * A connection whose bytes are waited for, so that a protocol reads like the conversation that it is. One reader at
+ * a time.
+ */
+export class ByteChannel implements Disposable {
+  readonly name: string;
+  readonly #address: Address;
+  #socket: Socket;
+  #chunks: Buffer[] = [];
+  #buffered = 0;
+  #wanted = 0;
+  #paused = false;
+  #wake: ((fault?: Fault) => void) | undefined;
+  #end: Fault | undefined;
+
+  private constructor(socket: Socket, address: Address) {
+    this.#address = address;
+    this.name = addressText(address);
+    this.#socket = socket;
+    this.#listen(socket);
+  }
+
+  /** @throws Fault SOURCE_UNREACHABLE, SOURCE_TIMEOUT or CANCELLED */
+  static async connect(address: Address, signal: AbortSignal): Promise<ByteChannel> {
+    if (signal.aborted) throw networkFault(signal.reason, addressText(address), signal);
+    const socket = connectTcp(address);
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, 30_000);
+    await ready(socket, 'connect', { name: addressText(address), signal });
+    return new ByteChannel(socket, address);
+  }
+
+  /** False once either side has closed it; then it stays closed. */
+  get open(): boolean {
+    return this.#end === undefined;
+  }
+
+  /** The certificate of the server; undefined where nothing is encrypted. */
+  get peerCertificate(): Buffer | undefined {
+    const socket = this.#socket as Partial<TLSSocket>;
+    return socket.encrypted ? socket.getPeerCertificate?.().raw : undefined;
+  }
+
+  get encrypted(): boolean {
+    return (this.#socket as Partial<TLSSocket>).encrypted ?? false;
+  }
+
+  /**
+   * Goes on encrypted.
+   *
+   * @throws Fault SOURCE_UNREACHABLE where the certificate is not trusted or the handshake fails
+   */
+  async encrypt(encryption: Encryption, signal: AbortSignal): Promise<void> {
+    // Somebody in between may have put plain bytes there, to be taken for the server's.
+    if (this.#buffered > 0) {
+      throw new Fault('SOURCE_ANSWER_INVALID', `${this.name} sent something before the TLS handshake`);
+    }
+    const { tls, anyHost = false, roots, minTlsVersion } = encryption;
+    const { host } = this.#address;
+    const plain = this.#socket;
+    plain.removeAllListeners('data').removeAllListeners('close').removeAllListeners('error');
+    const socket = startTls({
+      socket: plain,
+      // Without a server name the name to verify is still the host.
+      host,
+      ...(isIP(host) === 0 ? { servername: host } : {}),
+      ...tlsSettings(tls, { roots, minTlsVersion }),
+      ...(anyHost ? { checkServerIdentity: () => undefined } : {}),
+    });
+    await ready(socket, 'secureConnect', { name: this.name, signal });
+    this.#socket = socket;
+    this.#listen(socket);
+  }
+
+  /**
+   * Exactly so many bytes, however they arrive.
+   *
+   * @throws Fault where the connection ends before
+   */
+  async read(size: number): Promise<Buffer> {
+    if (this.#buffered < size) await this.#more(size);
+    this.#wanted = 0;
+    const [first = Buffer.alloc(0)] = this.#chunks;
+    const whole = first.length >= size ? first : Buffer.concat(this.#chunks, this.#buffered);
+    if (whole === first) this.#chunks.shift();
+    else this.#chunks = [];
+    this.#buffered -= size;
+    if (whole.length > size) this.#chunks.unshift(whole.subarray(size));
+    if (this.#paused && this.#buffered < mostAhead) this.#flow(true);
+    return whole.subarray(0, size);
+  }
+
+  /** @throws Fault where it is closed already */
+  write(bytes: Uint8Array): void {
+    if (this.#end !== undefined) throw this.#end;
+    this.#socket.write(bytes);
+  }
+
+  /** Closes it; whoever reads is told why. A second call does nothing. */
+  close(fault: Fault): void {
+    this.#end ??= fault;
+    this.#socket.destroy();
+    this.#wake?.(this.#end);
+  }
+
+  /** Says what is to be said last, and closes. */
+  finish(bytes: Uint8Array): void {
+    if (this.#end !== undefined) return;
+    this.#end = new Fault('CANCELLED', `the connection to ${this.name} was closed`);
+    this.#wake?.(this.#end);
+    const socket = this.#socket;
+    socket.write(bytes, () => socket.destroy());
+    // A peer that takes nothing must not keep it.
+    setTimeout(() => socket.destroy(), 1000).unref();
+  }
+
+  [Symbol.dispose](): void {
+    this.close(new Fault('CANCELLED', `the connection to ${this.name} was closed`));
+  }
+
+  #more(size: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.#end !== undefined) {
+        reject(this.#end);
+        return;
+      }
+      this.#wanted = size;
+      if (this.#paused) this.#flow(true);
+      this.#wake = fault => {
+        this.#wake = undefined;
+        if (fault === undefined) resolve();
+        else reject(fault);
+      };
+    });
+  }
+
+  #flow(flows: boolean): void {
+    this.#paused = !flows;
+    if (flows) this.#socket.resume();
+    else this.#socket.pause();
+  }
+
+  #listen(socket: Socket): void {
+    socket.on('data', (chunk: Buffer) => {
+      this.#chunks.push(chunk);
+      this.#buffered += chunk.length;
+      if (this.#buffered >= this.#wanted + mostAhead) this.#flow(false);
+      if (this.#buffered >= this.#wanted) this.#wake?.();
+    });
+    socket.on('error', thrown => this.close(networkFault(thrown, this.name)));
+    // Also where only the server has ended: it will answer nothing any more.
+    socket.on('end', () => this.close(new Fault('SOURCE_UNREACHABLE', `${this.name} closed the connection`)));
+    socket.on('close', () =>
+      this.close(new Fault('SOURCE_UNREACHABLE', `${this.name} closed the connection`)),
+    );
+  }
+}
+
+/** Waits for the event that says the socket can be used; destroys it where that does not come. */
+function ready(
+  socket: Socket,
+  event: 'connect' | 'secureConnect',
+  { name, signal }: { name: string; signal: AbortSignal },
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const over = () => {
+      signal.removeEventListener('abort', stop);
+      socket.off('error', fail).off('close', gone).off(event, done);
+    };
+    const fail = (thrown: unknown) => {
+      over();
+      // What else it has to say is of no interest.
+      socket.on('error', () => {});
+      socket.destroy();
+      reject(networkFault(thrown, name, signal));
+    };
+    const stop = () => fail(signal.reason);
+    const gone = () => fail(new Fault('SOURCE_UNREACHABLE', `${name} closed the connection`));
+    const done = () => {
+      over();
+      resolve();
+    };
+    signal.addEventListener('abort', stop, { once: true });
+    socket.on('error', fail).on('close', gone).once(event, done);
+  });
+}
