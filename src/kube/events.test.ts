@@ -95,6 +95,19 @@ describe('the recorder of events', () => {
     });
   });
 
+  it('gives what is told in one millisecond times in the order in which it was told', async () => {
+    for (const reason of ['First', 'Second', 'Third']) recorder.record(note({ reason }));
+
+    await untilSent(3);
+
+    const inOrder = requests.map(({ body }) => `${body.eventTime} ${body.reason}`).sort();
+    expect(inOrder).toEqual([
+      '2026-01-01T00:00:00.000000Z First',
+      '2026-01-01T00:00:00.000001Z Second',
+      '2026-01-01T00:00:00.000002Z Third',
+    ]);
+  });
+
   it('tells of what has no namespace in the namespace default', async () => {
     const { namespace: _none, ...cluster } = regarding;
 

@@ -75,7 +75,7 @@ interface Series {
 }
 
 type Errand =
-  | { kind: 'create'; note: EventNote; at: number; series: Series }
+  | { kind: 'create'; note: EventNote; at: number; micros: number; series: Series }
   | { kind: 'series'; series: Series };
 
 /** Starts with nothing to tell. Disposing it gives up what waits. */
@@ -94,6 +94,8 @@ export function eventRecorder(options: EventRecorderOptions): EventRecorder {
   let dropped = 0;
   let saidDropped = false;
   let serial = 0;
+  let recordedAt = 0;
+  let micros = 0;
 
   function record(note: EventNote): void {
     if (stop.signal.aborted) return;
@@ -108,7 +110,10 @@ export function eventRecorder(options: EventRecorderOptions): EventRecorder {
     }
     const namespace = note.regarding.namespace ?? 'default';
     const series = { namespace, name: undefined, count: 1, lastAt: now, sentCount: 1, queued: false };
-    push({ kind: 'create', note, at: now, series });
+    // What was told in one millisecond is to be read in the order in which it was.
+    micros = now === recordedAt ? Math.min(micros + 1, 999) : 0;
+    recordedAt = now;
+    push({ kind: 'create', note, at: now, micros, series });
     if (note.alone) return;
     all.delete(key);
     all.set(key, series);
@@ -165,13 +170,13 @@ export function eventRecorder(options: EventRecorderOptions): EventRecorder {
     }
   }
 
-  async function create({ note, at, series }: Errand & { kind: 'create' }): Promise<void> {
+  async function create({ note, at, micros, series }: Errand & { kind: 'create' }): Promise<void> {
     serial += 1;
     const name = eventName(note.regarding.name, `${at}/${serial}/${instance}`);
     const write = { urgency: 'event', signal: stop.signal } as const;
     await client.create(
       resources.events,
-      eventObject(note, { at, instance, name, namespace: series.namespace }),
+      eventObject(note, { at, micros, instance, name, namespace: series.namespace }),
       write,
     );
     series.name = name;
@@ -248,14 +253,20 @@ function eventName(object: string, seed: string): string {
 
 function eventObject(
   note: EventNote,
-  { at, instance, name, namespace }: { at: number; instance: string; name: string; namespace: string },
+  {
+    at,
+    micros,
+    instance,
+    name,
+    namespace,
+  }: { at: number; micros: number; instance: string; name: string; namespace: string },
 ) {
   const { regarding, type, reason, action = reason, controller = 'keda-operator' } = note;
   return {
     apiVersion: 'events.k8s.io/v1',
     kind: 'Event',
     metadata: { name, namespace },
-    eventTime: microTime(at),
+    eventTime: microTime(at, micros),
     reportingController: controller,
     reportingInstance: `${controller}-${instance}`.slice(0, longestAction),
     action: action.slice(0, longestAction),
@@ -276,6 +287,6 @@ function cut(text: string): string {
     .replace(/\ufffd+$/, '')}…`;
 }
 
-function microTime(at: number): string {
-  return new Date(at).toISOString().replace('Z', '000Z');
+function microTime(at: number, micros = 0): string {
+  return new Date(at).toISOString().replace('Z', `${String(micros).padStart(3, '0')}Z`);
 }
