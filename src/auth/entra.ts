@@ -1,9 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import type { Clock } from '../base/clock.ts';
 import { Fault, faultOf } from '../base/errors.ts';
-import { type HttpAnswer, type HttpClient, requireOk } from '../base/http.ts';
-import { Secret, withoutSecrets } from '../base/secret.ts';
+import type { HttpClient } from '../base/http.ts';
+import { Secret } from '../base/secret.ts';
 import { type Lent, lentFor } from './keeper.ts';
+import { jsonOf, refusalOf, textOf } from './provider-answer.ts';
 
 /** An application's request for a token, and how it proves that it is that application. */
 export interface EntraGrant {
@@ -51,12 +52,15 @@ export async function entraToken(
       const fault = faultOf(thrown);
       throw fault.code === 'CANCELLED' ? fault : new Fault('AUTH_FAILED', fault.message, { cause: fault });
     });
-  const json = readJson(answer);
+  const json = jsonOf(answer);
   const host = new URL(url).host;
-  if (answer.status !== 200) throw refused(answer, { host, json, now: askedAt, proof });
+  if (answer.status !== 200) {
+    const why = textOf(json['error_description']) ?? textOf(json['error']);
+    throw refusalOf(answer, { host, what: 'a token', why, secrets: Object.values(proof), now: askedAt });
+  }
   const seconds = Number(json['expires_in']);
-  const token = json['access_token'];
-  if (typeof token !== 'string' || token === '' || !(seconds > 0)) {
+  const token = textOf(json['access_token']);
+  if (token === undefined || !(seconds > 0)) {
     throw new Fault('AUTH_FAILED', `${host} answered without a token and its lifetime`);
   }
   return lentFor(new Secret(token), askedAt, seconds * 1_000);
@@ -73,36 +77,5 @@ export async function readAssertion(file: string, what: string): Promise<Secret>
   } catch (cause) {
     const { code = 'unknown' } = cause as NodeJS.ErrnoException;
     throw new Fault('AUTH_FAILED', `${what} ${file} cannot be read (${code})`, { cause });
-  }
-}
-
-function readJson({ body }: HttpAnswer): Readonly<Record<string, unknown>> {
-  try {
-    const value: unknown = JSON.parse(body.toString('utf8'));
-    return typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>) : {};
-  } catch {
-    return {};
-  }
-}
-
-interface Refusal {
-  host: string;
-  json: Readonly<Record<string, unknown>>;
-  now: number;
-  proof: EntraGrant['proof'];
-}
-
-function refused(answer: HttpAnswer, { host, json, now, proof }: Refusal): Fault {
-  const description = json['error_description'] ?? json['error'];
-  // Below the first line are trace ids and the time, which differ at every try.
-  const first = typeof description === 'string' ? (description.split(/[\r\n]/)[0] ?? '') : '';
-  const secret = 'clientSecret' in proof ? proof.clientSecret : proof.clientAssertion;
-  const why = withoutSecrets(first, [secret.reveal()]);
-  try {
-    requireOk({ ...answer, body: Buffer.from(why) }, host, now);
-    return new Fault('AUTH_FAILED', `${host} answered ${answer.status} instead of a token`);
-  } catch (thrown) {
-    const { message, retryAfterMs } = faultOf(thrown);
-    return new Fault('AUTH_FAILED', message, retryAfterMs === undefined ? {} : { retryAfterMs });
   }
 }

@@ -1,5 +1,6 @@
 import type { HttpOptions } from '../base/http.ts';
 import type { Secret } from '../base/secret.ts';
+import type { AwsCredentials } from '../base/sigv4.ts';
 import type { PodIdentity } from '../spec/pod-identity.ts';
 
 /** What a scaler may know about its trigger while its parameters are checked. */
@@ -18,6 +19,32 @@ export interface TokenSource {
    * @throws Fault AUTH_FAILED, or NOT_SUPPORTED where this world has no such identity
    */
   accessToken(identity: PodIdentity, scope: string, signal: AbortSignal): Promise<Secret>;
+  /**
+   * An access token of Google for who has this key file of a service account, for a scope such as
+   * `https://www.googleapis.com/auth/cloud-platform`.
+   * @throws Fault AUTH_FAILED
+   */
+  googleToken(keyFile: Secret, scope: string, signal: AbortSignal): Promise<Secret>;
+  /**
+   * Keys that requests to AWS are signed with.
+   * @throws Fault AUTH_FAILED, or NOT_SUPPORTED where this world has no identity of AWS
+   */
+  awsCredentials(role: AwsRole, signal: AbortSignal): Promise<AwsCredentials>;
+}
+
+/** Who to be at AWS: ourselves, or a role that trusts us. */
+export interface AwsRole {
+  /** Ourselves unless given. */
+  roleArn?: string;
+  /** What the role may ask for of who assumes it. */
+  externalId?: string;
+  /** Where the keys are asked for; the operator's own region unless given. */
+  region?: string;
+  /**
+   * Whether the role may trust our service account itself, so that it is tried before our own role is asked to
+   * assume it: pod identity `aws`, not `aws-eks`.
+   */
+  webIdentity?: boolean;
 }
 
 /** Reads of the cluster for the few scalers that need one. */
