@@ -18,6 +18,7 @@ import { documentOf } from '../src/spec/documents.ts';
 import { parseScaledJob } from '../src/spec/scaled-job.ts';
 import { parseScaledObject } from '../src/spec/scaled-object.ts';
 import type { ScaledJob, Workload } from '../src/spec/workload.ts';
+import { noTokens } from '../test/no-tokens.ts';
 
 const count = 10_000;
 const pollingSeconds = 30;
@@ -125,7 +126,7 @@ const engine = createEngine({
   world,
   references,
   loadScaler: timedScaler,
-  tokens: { accessToken: () => Promise.reject(new Error('none')) },
+  tokens: noTokens,
   clock: systemClock,
   log: silentLog,
 });

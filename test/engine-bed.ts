@@ -1,5 +1,5 @@
 import { type ManualClock, manualClock } from '../src/base/clock.ts';
-import { Fault } from '../src/base/errors.ts';
+import type { Fault } from '../src/base/errors.ts';
 import { silentLog } from '../src/base/log.ts';
 import type { Secret } from '../src/base/secret.ts';
 import { createEngine, type Engine, type EngineOptions } from '../src/engine/engine.ts';
@@ -9,6 +9,7 @@ import { p } from '../src/scaler/params.ts';
 import type { ScaledObject, Trigger } from '../src/spec/workload.ts';
 import { scaledJob as deliveringJob, modelQueue, straight } from './delivery-model.ts';
 import { type MemoryWorld, memoryWorld } from './memory-world.ts';
+import { noTokens } from './no-tokens.ts';
 import { type Objects, references } from './references.ts';
 
 interface TestParams {
@@ -218,7 +219,7 @@ export function engineBed({
       world,
       references: references(objects),
       loadScaler: async type => scalers[type],
-      tokens: { accessToken: () => Promise.reject(new Fault('AUTH_FAILED', 'there are no identities')) },
+      tokens: noTokens,
       clock,
       log,
       random,

@@ -15,6 +15,7 @@ import {
   tcpMisbehaviours,
   tcpServer,
 } from './misbehaving-http.ts';
+import { noTokens } from './no-tokens.ts';
 
 /** Parameters of a trigger by where they come from. */
 export interface Given {
@@ -83,10 +84,6 @@ export const plainContext: ParamContext = {
   namespace: 'default',
   triggerIndex: 0,
   asMetricSource: false,
-};
-
-const noTokens: TokenSource = {
-  accessToken: () => Promise.reject(new Fault('NOT_SUPPORTED', 'there is no identity here')),
 };
 
 /** What a scaler gets to open a connection with in a test. */

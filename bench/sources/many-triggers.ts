@@ -4,6 +4,7 @@ import { silentLog } from '../../src/base/log.ts';
 import { Readings } from '../../src/engine/readings.ts';
 import { Sources } from '../../src/engine/sources.ts';
 import type { BoundRead } from '../../src/scaler/bind.ts';
+import { noTokens } from '../../test/no-tokens.ts';
 
 /** What reading many triggers at once took. */
 export interface Passes {
@@ -31,7 +32,7 @@ export async function readMany(triggers: readonly BoundRead[], look: () => Promi
     clock: systemClock,
     log: silentLog,
     random: Math.random,
-    tokens: { accessToken: none },
+    tokens: noTokens,
     http: {},
     cluster: { get: none },
     clientName: 'eventide',

@@ -40,6 +40,8 @@ export interface AwsOptions extends AwsPlace {
 
 export interface OwnMeans {
   http: HttpClient;
+  /** For what is asked on this machine or beside it, which no proxy may come between. */
+  direct: HttpClient;
   clock: Clock;
   signal: AbortSignal;
 }
@@ -79,7 +81,7 @@ const looked =
 /** @see https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html */
 async function fromContainer(
   options: AwsOptions,
-  { http, clock, signal }: OwnMeans,
+  { direct, clock, signal }: OwnMeans,
 ): Promise<Lent<AwsCredentials>> {
   const { containerUri, containerPath = '', containerTokenFile, containerToken } = options;
   const url = containerUri || new URL(containerPath, ecsAddress).href;
@@ -87,7 +89,7 @@ async function fromContainer(
     ? await readAssertion(containerTokenFile, "the container's authorization token")
     : containerToken;
   const now = clock.now();
-  const answer = await http.send({
+  const answer = await direct.send({
     url,
     headers: {
       accept: 'application/json',
@@ -108,13 +110,13 @@ async function fromContainer(
 /** @see https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-security-credentials.html */
 async function fromInstance(
   { metadataEndpoint }: AwsOptions,
-  { http, clock, signal }: OwnMeans,
+  { direct, clock, signal }: OwnMeans,
 ): Promise<Lent<AwsCredentials>> {
   const base = metadataEndpoint || instanceAddress;
   const at = (path: string) => new URL(path, base).href;
   const now = clock.now();
   const ask = async (path: string, headers: Record<string, string>, over: Partial<HttpRequest> = {}) => {
-    const answer = await http.send({ url: at(path), headers, maxBytes: 64 * 1024, signal, ...over });
+    const answer = await direct.send({ url: at(path), headers, maxBytes: 64 * 1024, signal, ...over });
     if (answer.status === 200) return answer;
     if (answer.status === 404) throw new Fault('NOT_SUPPORTED', 'this instance has no role of AWS');
     throw refusalOf(answer, { host: new URL(base).host, what: 'keys', why: undefined, secrets: [], now });

@@ -29,11 +29,14 @@ const webIdentityWithinMs = 5_000;
  * The operator's own identity, and roles that trust it. As in KEDA a role is assumed by the operator's service account
  * where it trusts that, and by the operator's own role otherwise; an external id is for the latter only.
  */
-export function aws(options: AwsOptions, { clock, http }: { clock: Clock; http: HttpClient }): Aws {
+export function aws(
+  options: AwsOptions,
+  { clock, http, direct }: { clock: Clock; http: HttpClient; direct: HttpClient },
+): Aws {
   const keeper = new Keeper<AwsCredentials>(clock);
 
   async function own(signal: AbortSignal): Promise<AwsCredentials> {
-    const fetch = (stop: AbortSignal) => ownCredentials(options, { http, clock, signal: stop });
+    const fetch = (stop: AbortSignal) => ownCredentials(options, { http, direct, clock, signal: stop });
     return (await keeper.get('own', { fetch, host: 'AWS', signal })).value;
   }
 

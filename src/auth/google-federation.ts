@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { Fault } from '../base/errors.ts';
 import { Secret } from '../base/secret.ts';
-import { exchange, type GoogleMeans, messageOf } from './google.ts';
+import { exchange, type GoogleMeans, messageOf } from './google-exchange.ts';
 import { type Lent, lentFor } from './keeper.ts';
 import { type Json, jsonOf, recordOf, refusalOf, textOf } from './provider-answer.ts';
 

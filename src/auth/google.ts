@@ -1,12 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../base/errors.ts';
-import type { HttpAnswer, HttpClient } from '../base/http.ts';
+import type { HttpClient } from '../base/http.ts';
 import { signedJwt } from '../base/jwt.ts';
 import { Secret } from '../base/secret.ts';
+import { exchange, type GoogleMeans, tokenOf } from './google-exchange.ts';
 import { federatedToken } from './google-federation.ts';
-import { Keeper, type Lent, lentFor } from './keeper.ts';
-import { type Json, jsonOf, recordOf, refusalOf, textOf } from './provider-answer.ts';
+import { Keeper, type Lent } from './keeper.ts';
+import { type Json, jsonOf, textOf } from './provider-answer.ts';
 
 /** The operator's own identity at Google, from its environment, by the names that Google's own libraries know. */
 export interface GoogleOptions {
@@ -30,20 +31,16 @@ export interface Google extends Disposable {
   ownProject(signal: AbortSignal): Promise<string>;
 }
 
-/** What asking Google takes. */
-export interface GoogleMeans {
-  http: HttpClient;
-  clock: Clock;
-  signal: AbortSignal;
-}
-
 const metadataAddress = 'metadata.google.internal';
 const tokenAddress = 'https://oauth2.googleapis.com/token';
 const metadataHeaders = { 'metadata-flavor': 'Google' };
 const assertionSeconds = 3_600;
 
 /** Opens nothing before the first token is asked for. */
-export function google(options: GoogleOptions, { clock, http }: { clock: Clock; http: HttpClient }): Google {
+export function google(
+  options: GoogleOptions,
+  { clock, http, direct }: { clock: Clock; http: HttpClient; direct: HttpClient },
+): Google {
   const keeper = new Keeper<Secret>(clock);
   const projects = new Keeper<string>(clock);
   const metadata = (path: string) =>
@@ -54,7 +51,7 @@ export function google(options: GoogleOptions, { clock, http }: { clock: Clock; 
     if (credentialsFile) return await fromOwnFile(credentialsFile, scope, means);
     const path = `instance/service-accounts/default/token?scopes=${encodeURIComponent(scope)}`;
     const now = clock.now();
-    const answer = await http.send({
+    const answer = await direct.send({
       url: metadata(path),
       headers: metadataHeaders,
       signal: means.signal,
@@ -78,7 +75,7 @@ export function google(options: GoogleOptions, { clock, http }: { clock: Clock; 
       if (options.project) return options.project;
       const fetch = async (stop: AbortSignal): Promise<Lent<string>> => {
         const url = metadata('project/project-id');
-        const answer = await http.send({ url, headers: metadataHeaders, signal: stop, maxBytes: 1024 });
+        const answer = await direct.send({ url, headers: metadataHeaders, signal: stop, maxBytes: 1024 });
         const value = answer.body.toString('utf8').trim();
         if (answer.status !== 200 || value === '') {
           throw new Fault(
@@ -173,44 +170,3 @@ async function byRefreshToken(json: Json, means: GoogleMeans): Promise<Lent<Secr
   };
   return await exchange(tokenAddress, form, { ...means, secrets: [new Secret(secret), new Secret(token)] });
 }
-
-/**
- * Asks a token endpoint of OAuth, with a form.
- *
- * @throws Fault AUTH_FAILED, or what the client throws
- */
-export async function exchange(
-  url: string,
-  form: Readonly<Record<string, string>>,
-  { http, clock, signal, secrets }: GoogleMeans & { secrets: readonly Secret[] },
-): Promise<Lent<Secret>> {
-  const now = clock.now();
-  const answer = await http.send({
-    method: 'POST',
-    url,
-    headers: { 'content-type': 'application/x-www-form-urlencoded', accept: 'application/json' },
-    body: new URLSearchParams(form).toString(),
-    maxBytes: 256 * 1024,
-    signal,
-  });
-  return tokenOf(answer, { host: new URL(url).host, now, secrets });
-}
-
-function tokenOf(
-  answer: HttpAnswer,
-  { host, now, secrets }: { host: string; now: number; secrets: readonly Secret[] },
-): Lent<Secret> {
-  const json = jsonOf(answer);
-  if (answer.status !== 200) {
-    const why = textOf(json['error_description']) ?? textOf(json['error']) ?? messageOf(json);
-    throw refusalOf(answer, { host, what: 'a token', why, secrets, now });
-  }
-  const [token, seconds] = [textOf(json['access_token']), Number(json['expires_in'])];
-  if (token === undefined || !(seconds > 0)) {
-    throw new Fault('AUTH_FAILED', `${host} answered without a token and its lifetime`);
-  }
-  return lentFor(new Secret(token), now, seconds * 1_000);
-}
-
-/** What an error of Google's APIs says. */
-export const messageOf = (json: Json): string | undefined => textOf(recordOf(json['error'])?.['message']);

@@ -8,10 +8,16 @@ const signal = new AbortController().signal;
 
 it.each([
   ['azure-workload', 'there is no Azure workload identity here'],
-  ['gcp', 'pod identity gcp has no access tokens here'],
+  ['aws', 'pod identity aws has no access tokens here'],
   ['none', 'pod identity none has no access tokens here'],
 ] as const)('says that there is none for %s where nothing is configured', async (provider, sentence) => {
-  await using tokens = tokenSource({ clock: systemClock, http: {}, azure: {} });
+  await using tokens = tokenSource({
+    clock: systemClock,
+    http: {},
+    azure: {},
+    aws: { metadataDisabled: true },
+    google: {},
+  });
   const source: TokenSource = tokens;
 
   const fault = await faultFrom(source.accessToken({ provider }, 'scope', signal));

@@ -1,6 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { silence, testSource, trigger } from '../../test/engine-bed.ts';
+import { noTokens } from '../../test/no-tokens.ts';
 import { manualClock } from '../base/clock.ts';
 import { Fault } from '../base/errors.ts';
 import { silentLog } from '../base/log.ts';
@@ -18,7 +19,7 @@ function bed() {
     clock,
     log: silentLog,
     random: () => 1,
-    tokens: { accessToken: () => Promise.reject(new Error('none')) },
+    tokens: noTokens,
     http: {},
     cluster: { get: () => Promise.reject(new Error('none')) },
     clientName: 'eventide',

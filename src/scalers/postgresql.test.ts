@@ -2,6 +2,7 @@ import process from 'node:process';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { authority, clientCertificate, clientKey } from '../../test/certificates.ts';
 import { tcpServer } from '../../test/misbehaving-http.ts';
+import { noTokens } from '../../test/no-tokens.ts';
 import { type PostgresServer, postgresInstalled, startPostgres } from '../../test/postgres.ts';
 import {
   bind,
@@ -335,6 +336,7 @@ describe.skipIf(!postgresInstalled)('postgresql, against a real server', () => {
       const open: Partial<OpenContext> = {
         identity: azure,
         tokens: {
+          ...noTokens,
           async accessToken(identity, scope) {
             scopes.push(`${identity.provider} ${scope}`);
             return new Secret('pässword');

@@ -1,6 +1,7 @@
 import type { RequestListener } from 'node:http';
 import { describe, expect, it } from 'vitest';
 import { httpServer } from '../../../test/misbehaving-http.ts';
+import { noTokens } from '../../../test/no-tokens.ts';
 import { faultFrom, openContext, plainContext } from '../../../test/scaler-contract.ts';
 import { Fault } from '../../base/errors.ts';
 import { Secret } from '../../base/secret.ts';
@@ -62,6 +63,7 @@ describe('a request', () => {
       response.end();
     });
     const tokens = {
+      ...noTokens,
       accessToken: async (...args: unknown[]) => {
         asked.push(args.slice(0, 2));
         return new Secret('a.b.c');
@@ -90,7 +92,10 @@ describe('a request', () => {
   });
 
   it('passes on why there is no token', async () => {
-    const tokens = { accessToken: () => Promise.reject(new Fault('AUTH_FAILED', 'no token today')) };
+    const tokens = {
+      ...noTokens,
+      accessToken: () => Promise.reject(new Fault('AUTH_FAILED', 'no token today')),
+    };
     const account: StorageAccount = {
       service: 'queue',
       connection: undefined,
