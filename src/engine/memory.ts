@@ -1,4 +1,5 @@
 import type { Clock } from '../base/clock.ts';
+import type { Fault } from '../base/errors.ts';
 import type { Health } from '../decide/fallback.ts';
 import { type HpaHistory, shifted } from '../decide/hpa-history.ts';
 import type { JobList } from './job-list.ts';
@@ -23,6 +24,8 @@ export interface Memory {
   readonly metrics: Map<string, AutoscalerMetric>;
   /** Decisions that something could not be read for, or that could not be carried out. */
   errors: number;
+  /** Why what was decided last could not be done, by its code; undefined where it could. */
+  complaint: Fault['code'] | undefined;
   /** What the formula last came to; undefined without one, or before. */
   composite: { value: number | undefined; active: boolean } | undefined;
   /** Changes of the target's replicas by us, and those that were not done. */
@@ -49,6 +52,7 @@ export function newMemory(recordsPerWorkload: number): Memory {
     replicas: undefined,
     metrics: new Map(),
     errors: 0,
+    complaint: undefined,
     composite: undefined,
     changes: { out: 0, in: 0, failed: 0 },
     messages: { claimed: 0, acknowledged: 0, released: 0, deadLettered: 0 },
@@ -56,6 +60,18 @@ export function newMemory(recordsPerWorkload: number): Memory {
     jobs: undefined,
     lead: undefined,
   };
+}
+
+/**
+ * Whether a failure to do what was decided is worth a line in the log: one line when it begins, however often it is
+ * tried again.
+ *
+ * @param failed undefined where nothing failed
+ */
+export function beginsToFail(memory: Memory, failed: Fault | undefined): failed is Fault {
+  const before = memory.complaint;
+  memory.complaint = failed?.code;
+  return failed !== undefined && failed.code !== before;
 }
 
 /** Less than this is the clock being slewed, not set; in milliseconds. */

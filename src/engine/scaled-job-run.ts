@@ -10,7 +10,7 @@ import type { EngineContext } from './context.ts';
 import { type DeliveryRun, type Settlement, startDelivery } from './deliver/delivery.ts';
 import type { DeliverySource } from './deliver/source.ts';
 import { JobList } from './job-list.ts';
-import type { Memory } from './memory.ts';
+import { beginsToFail, type Memory } from './memory.ts';
 import type { Condition, Job, Report } from './ports.ts';
 import type { Decided } from './records.ts';
 import { recordTrigger, reportTrigger, sendNews } from './report.ts';
@@ -95,8 +95,8 @@ export function runScaledJob(
     const decision = decideJobs(seen, limits);
     const created = await applyJobs(world, workload, decision);
     const failed = created === undefined ? undefined : failureOf(created);
-    if (failed !== undefined)
-      log.warn('Jobs could not be created', { workload: workload.key, fault: failed });
+    if (beginsToFail(memory, failed))
+      log.warn('Jobs cannot be created now', { workload: workload.key, fault: failed });
     if (failed !== undefined || triggers.states.some(({ reading }) => reading?.ok === false))
       memory.errors += 1;
     record({ kind: 'jobs', seen, limits, decision }, failed);

@@ -19,7 +19,7 @@ import { applyReplicas } from './apply.ts';
 import { autoscalerSpec, hpaActiveCondition } from './autoscaler.ts';
 import { combine, compositeName, compositeOf } from './composite.ts';
 import type { EngineContext } from './context.ts';
-import { followClock, type Memory } from './memory.ts';
+import { beginsToFail, followClock, type Memory } from './memory.ts';
 import type { AutoscalerState, Change, Condition, Report, TargetState } from './ports.ts';
 import type { Decided } from './records.ts';
 import { recordTrigger, reportTrigger, sendNews } from './report.ts';
@@ -252,11 +252,13 @@ export function runScaledObject(
       await applyReplicas(world, workload, decision);
     } catch (thrown) {
       const fault = faultOf(thrown, 'WORLD_FAILED');
-      log.warn('the replicas could not be set', { workload: workload.key, fault });
+      if (beginsToFail(memory, fault))
+        log.warn('the replicas cannot be set now', { workload: workload.key, fault });
       memory.errors += 1;
       memory.changes.failed += 1;
       return fault;
     }
+    memory.complaint = undefined;
     if (decision.kind === 'scale') {
       memory.changes[decision.to > (memory.replicas ?? 0) ? 'out' : 'in'] += 1;
       memory.replicas = decision.to;

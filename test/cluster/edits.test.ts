@@ -4,7 +4,7 @@ import type { Installed } from '../e2e/eventide.ts';
 import { ApiError } from './api.ts';
 import { type ClusterObject, clusterOf } from './bed.ts';
 import { installOperator, type RunningOperator, startOperator } from './operator.ts';
-import { noStabilization, type ScalingGround, scalingGround } from './scaling-ground.ts';
+import { promptly, type ScalingGround, scalingGround } from './scaling-ground.ts';
 
 const conditionOf = (object: ClusterObject | undefined, type: string) =>
   object?.['status']?.conditions?.find((each: { type: string }) => each.type === type);
@@ -75,7 +75,7 @@ clusterOf('the operator, while others write too', { hpaSyncSeconds: 2 }, cluster
 
   it('gets its way, and leaves others theirs, where they edit the same objects all the time', async () => {
     ground.prometheus.set(2, 'contested');
-    await ground.scale('contested', { spec: noStabilization });
+    await ground.scale('contested', { spec: promptly });
     await ready('contested');
     await ground.replicas('contested', 2);
     const { scaledObject, autoscaler, deployment } = ground.paths;

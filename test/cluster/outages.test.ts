@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import type { Installed } from '../e2e/eventide.ts';
 import { clusterOf } from './bed.ts';
 import { installOperator, type KeptOperator, keepOperator } from './operator.ts';
-import { noStabilization, type ScalingGround, scalingGround } from './scaling-ground.ts';
+import { promptly, type ScalingGround, scalingGround } from './scaling-ground.ts';
 
 /** A dozen pods each would only make the machine busy. */
 const workloads = [
@@ -26,7 +26,7 @@ clusterOf('the operator, when the cluster fails', { control: true, hpaSyncSecond
     ground = await scalingGround(cluster());
     for (const { name, mode, value } of workloads) {
       ground.prometheus.set(value, name);
-      await ground.scale(name, { mode, spec: noStabilization });
+      await ground.scale(name, { mode, spec: promptly });
     }
     ground.prometheus.set(0, 'work');
     await ground.jobs('work', { maxReplicaCount: 5 });

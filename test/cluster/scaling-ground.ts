@@ -35,10 +35,15 @@ export interface ScalingGround extends AsyncDisposable {
 /** Quick to read and quick to sleep, so that a mistake shows. */
 const pace = { pollingInterval: 1, cooldownPeriod: 2 };
 
-/** What HorizontalPodAutoscalers do without the five minutes before they scale in. */
-export const noStabilization = {
+/** Has an autoscaler do what its metrics ask for at once: no five minutes before it scales in, no steps on its way out. */
+export const promptly = {
   advanced: {
-    horizontalPodAutoscalerConfig: { behavior: { scaleDown: { stabilizationWindowSeconds: 0 } } },
+    horizontalPodAutoscalerConfig: {
+      behavior: {
+        scaleDown: { stabilizationWindowSeconds: 0 },
+        scaleUp: { policies: [{ type: 'Pods', value: 100, periodSeconds: 15 }] },
+      },
+    },
   },
 };
 
@@ -124,10 +129,9 @@ export async function scalingGround(cluster: Cluster): Promise<ScalingGround> {
     },
     async events(name, kind = 'ScaledObject') {
       const all = await cluster.list(`/apis/events.k8s.io/v1/namespaces/${namespace}/events`);
-      const when = (event: ClusterObject) => Number(event.metadata.resourceVersion);
       return all
         .filter(({ regarding }) => regarding.name === name && regarding.kind === kind)
-        .sort((a, b) => when(a) - when(b));
+        .sort((a, b) => (a['eventTime'] < b['eventTime'] ? -1 : 1));
     },
     paths: {
       deployment: name => `${apps}/${name}`,
