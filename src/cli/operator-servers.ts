@@ -184,14 +184,17 @@ async function ownCertificates(operator: Operator, reload: () => void): Promise<
     apiService: patchApiService && settings.metricsApi !== undefined ? apiService : undefined,
     validatingWebhook: settings.webhooks === undefined ? undefined : patchWebhook,
   });
-  const first = await keeper.whenReady(ending);
-  return {
-    current: () => keeper.current ?? first,
-    async [Symbol.asyncDispose]() {
-      await injection[Symbol.asyncDispose]();
-      await keeper[Symbol.asyncDispose]();
-    },
+  const close = async () => {
+    await injection[Symbol.asyncDispose]();
+    await keeper[Symbol.asyncDispose]();
   };
+  try {
+    const first = await keeper.whenReady(ending);
+    return { current: () => keeper.current ?? first, [Symbol.asyncDispose]: close };
+  } catch (thrown) {
+    await close();
+    throw thrown;
+  }
 }
 
 function metricsHandler(operator: Operator, trust: Parameters<typeof delegatedAuth>[0]['trust']): Handler {

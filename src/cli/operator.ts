@@ -125,7 +125,8 @@ async function run(settings: OperatorSettings, { config, clock, log, http }: Mea
   void servers.failed.catch(thrown => end(faultOf(thrown)));
   await new Promise(resolve => signal.addEventListener('abort', resolve, { once: true }));
   const { reason } = signal as { reason: 'told' | Fault };
-  const late = clock.after(lastMs, () => process.exit(1));
+  // Whatever is still open then, or hangs, ends with us.
+  setTimeout(() => process.exit(1), lastMs).unref();
   try {
     if (reason !== 'told') throw reason;
     log.info('ending');
@@ -140,8 +141,6 @@ async function run(settings: OperatorSettings, { config, clock, log, http }: Mea
     const fault = faultOf(thrown);
     log.error('ending', { fault });
     process.exit(1);
-  } finally {
-    late[Symbol.dispose]();
   }
 }
 

@@ -60,6 +60,8 @@ export function liveReferences(
       clusterNamespace: present.clusterNamespace,
       secret: (...wanted) => present.secret(...wanted),
       configMap: (...wanted) => present.configMap(...wanted),
+      serviceAccount: (...wanted) => present.serviceAccount(...wanted),
+      serviceAccountToken: (...wanted) => present.serviceAccountToken(...wanted),
       triggerAuthentication: (...wanted) => present.triggerAuthentication(...wanted),
       podTemplate: (...wanted) => present.podTemplate(...wanted),
     },

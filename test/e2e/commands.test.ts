@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -247,3 +247,41 @@ function explodingAnchors(): string {
   );
   return levels.join('\n');
 }
+
+describe('eventide operator', () => {
+  const kubeconfig = JSON.stringify({
+    'current-context': 'away',
+    contexts: [{ name: 'away', context: { cluster: 'away', user: 'somebody' } }],
+    clusters: [{ name: 'away', cluster: { server: 'https://127.0.0.1:1' } }],
+    users: [{ name: 'somebody', user: { token: 'a token' } }],
+  });
+  const nowhere = ['--metrics-bind-address=0'];
+
+  it('waits for an API server that is away, and ends when it is told to', async () => {
+    const file = await manifest('kubeconfig', kubeconfig);
+    const args = ['operator', `--kubeconfig=${file}`, ...nowhere, '--health-probe-bind-address=0'];
+    const child = spawn(process.execPath, [installed.entry, ...args], { cwd: folder });
+    const ended = new Promise<number | null>(resolve => child.once('exit', resolve));
+    await new Promise<void>(resolve => {
+      child.stderr.on('data', chunk => {
+        if (String(chunk).includes('refuses connections')) resolve();
+      });
+    });
+
+    child.kill('SIGTERM');
+
+    expect(await ended).toBe(0);
+  });
+
+  it.each([
+    ['a kubeconfig that is not there', ['--kubeconfig=missing'], 1, /missing: there is no such kubeconfig/],
+    ['a mode that is none', ['--autoscaler=both'], 2, /--autoscaler needs hpa or direct, not "both"/],
+    ['a flag that is none', ['--autoscale=hpa'], 2, /unknown option '--autoscale=hpa'/],
+  ])('says what is wrong with %s', async (_title, args, code, words) => {
+    const outcome = await eventide(['operator', ...args]);
+
+    expect(outcome.code).toBe(code);
+    expect(outcome.stderr).toMatch(words);
+    expect(outcome.stderr).not.toMatch(/\n\s+at /);
+  });
+});
