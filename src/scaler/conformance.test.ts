@@ -26,7 +26,13 @@ interface Row {
 }
 
 /** Rows that KEDA refuses and we accept, each with the reason (also a line of docs/differences.md). */
-const acceptedHere: { type: string; row: (row: Row) => boolean; why: string }[] = [];
+const acceptedHere: { type: string; row: (row: Row) => boolean; why: string }[] = [
+  {
+    type: 'apache-kafka',
+    row: ({ metadata, auth }) => metadata['sasl'] !== undefined && auth?.['sasl'] !== undefined,
+    why: 'the same parameter given twice is read where it comes first, as in every other type',
+  },
+];
 
 /** What KEDA empties once it is worked into other values, so that a row says nothing of it. */
 const emptied = ({ type }: AnyScaler) => (type.startsWith('redis') ? ['enableTLS', 'tls'] : []);
@@ -100,6 +106,8 @@ function heldValues(scaler: AnyScaler, row: Row, bound: BoundTrigger): Record<st
   const values: Record<string, unknown> = readParams(scaler.params, inputOf(row)).values;
   const computed = bound.kind === 'read' ? (bound.params as Record<string, unknown>) : {};
   const names = Object.keys(wantedValues(scaler, row));
+  // One that nobody gave is the name that KEDA made.
+  if (bound.kind === 'read') values['metricName'] ??= bound.metricName;
   return Object.fromEntries(
     names.map(name => [name, plain(isData(computed[name]) ? computed[name] : values[name])]),
   );

@@ -2,12 +2,15 @@
 import type { AnyScaler } from '../scaler/define.ts';
 
 const modules: Readonly<Record<string, () => Promise<{ default: AnyScaler }>>> = {
+  'apache-kafka': () => import('./apache-kafka.ts'),
   'azure-blob': () => import('./azure-blob.ts'),
   'azure-queue': () => import('./azure-queue.ts'),
   'cpu': () => import('./cpu.ts'),
   'cron': () => import('./cron.ts'),
+  'kafka': () => import('./kafka.ts'),
   'memory': () => import('./memory.ts'),
   'metrics-api': () => import('./metrics-api.ts'),
+  'postgresql': () => import('./postgresql.ts'),
   'prometheus': () => import('./prometheus.ts'),
   'redis': () => import('./redis.ts'),
   'redis-cluster': () => import('./redis-cluster.ts'),

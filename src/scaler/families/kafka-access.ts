@@ -8,6 +8,14 @@ import { p } from '../params.ts';
 import { requireUsableTls } from './http-auth.ts';
 import { type KafkaClient, kafkaClient } from './kafka.ts';
 import type { KafkaEntry, SaslLogin } from './kafka-link.ts';
+import {
+  type MskIdentity,
+  mskFingerprint,
+  mskParams,
+  requireKeys,
+  saslMsk,
+  saslMskBearer,
+} from './kafka-msk.ts';
 import { saslBearer, saslPlain, saslScram } from './kafka-sasl.ts';
 import { oauthTokens } from './oauth.ts';
 import type { Address } from './socket.ts';
@@ -62,7 +70,7 @@ export const kafkaParams = {
     from: secret,
     optional: true,
   }),
-  awsRegion: p.text({ doc: 'Region of the MSK cluster (aws_msk_iam only).', optional: true }),
+  ...mskParams,
   tls: p.choice(['enable', 'disable'], {
     doc: 'Connect with TLS.',
     from: ['metadata', 'auth'],
@@ -87,7 +95,7 @@ export type Mechanism =
   | 'gssapi'
   | 'aws_msk_iam';
 
-/** What asks a token endpoint for bearer tokens. */
+/** How bearer tokens are had: from a token endpoint. */
 export interface BearerAccess {
   tokenUrl: string;
   scopes: readonly string[];
@@ -100,7 +108,10 @@ export interface KafkaAccess {
   mechanism: Mechanism;
   username: string | undefined;
   password: Secret | undefined;
+  /** For `oauthbearer`, unless it is for MSK. */
   bearer: BearerAccess | undefined;
+  /** For `aws_msk_iam`, and for bearer tokens that MSK takes. */
+  msk: MskIdentity | undefined;
   encryption: TlsOptions | undefined;
 }
 
@@ -118,15 +129,18 @@ interface AccessValues {
 
 export const at = (name: string) => ({ field: `metadata.${name}` });
 
-/** @param bearer checked already, where the mechanism is `oauthbearer` */
-export function kafkaAccess(
-  values: AccessValues,
-  mechanism: Mechanism,
-  bearer: BearerAccess | undefined,
-): KafkaAccess {
+/** How to log in, checked already. */
+export interface KafkaLogin {
+  mechanism: Mechanism;
+  bearer?: BearerAccess | undefined;
+  msk?: MskIdentity | undefined;
+}
+
+/** Puts together what was checked. */
+export function kafkaAccess(values: AccessValues, { mechanism, bearer, msk }: KafkaLogin): KafkaAccess {
   const { bootstrapServers, username, password, tls } = values;
   const encryption = tls === 'enable' ? encryptionOf(values) : undefined;
-  return { bootstrapServers, mechanism, username, password, bearer, encryption };
+  return { bootstrapServers, mechanism, username, password, bearer, msk, encryption };
 }
 
 /** What is wrong with thresholds, and with flags that exclude each other; the same for both types. */
@@ -196,8 +210,9 @@ export const kafkaPlace = ({ bootstrapServers }: KafkaAccess) => [...bootstrapSe
 
 /** What a connection is shared by. */
 export function kafkaIdentity(access: KafkaAccess): string {
-  const { mechanism, username = '', password, bearer, encryption } = access;
-  const login = mechanism === 'none' ? [] : [mechanism, username, password?.fingerprint(), bearer];
+  const { mechanism, username = '', password, bearer, msk, encryption } = access;
+  const aws = msk === undefined ? [] : mskFingerprint(msk);
+  const login = mechanism === 'none' ? [] : [mechanism, username, password?.fingerprint(), bearer, aws];
   const how = encryption === undefined ? '' : `tls ${tlsIdentity(encryption)}`;
   return `${kafkaPlace(access)} ${fingerprint(JSON.stringify([login, how]))}`;
 }
@@ -225,7 +240,7 @@ export function openKafka(access: KafkaAccess, context: OpenContext): KafkaClien
 }
 
 function loginOf(
-  { mechanism, username, password, bearer }: KafkaAccess,
+  { mechanism, username, password, bearer, msk }: KafkaAccess,
   { http }: OpenContext,
   closing: AsyncDisposable[],
 ): SaslLogin | undefined {
@@ -233,7 +248,9 @@ function loginOf(
   if (mechanism === 'gssapi') {
     throw new Fault('NOT_SUPPORTED', 'sasl gssapi (Kerberos) is not built; use scram_sha512 or oauthbearer');
   }
-  if (mechanism === 'aws_msk_iam') throw new Fault('NOT_SUPPORTED', 'aws_msk_iam is not built');
+  if (msk !== undefined) {
+    return mechanism === 'oauthbearer' ? saslMskBearer(requireKeys(msk)) : saslMsk(requireKeys(msk));
+  }
   if (username === undefined || password === undefined) {
     throw new Fault('PARAM_INVALID', `sasl ${mechanism} needs username and password`);
   }
@@ -244,6 +261,7 @@ function loginOf(
       return saslScram('sha256', username, password);
     case 'scram_sha512':
       return saslScram('sha512', username, password);
+    case 'aws_msk_iam':
     case 'oauthbearer': {
       if (bearer === undefined) throw new Fault('PARAM_INVALID', 'sasl oauthbearer needs a token endpoint');
       const { tokenUrl, scopes, extensions } = bearer;

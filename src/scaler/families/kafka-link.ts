@@ -68,6 +68,8 @@ interface Waiting {
 
 /** A broker's list of versions has some 600 bytes; more than this is no broker. */
 const mostGreetingBytes = 64 * 1024;
+/** How TLS says that what it heard is no TLS. */
+const tlsAlert = 0x1503;
 const mostAnswerBytes = 64 * 1024 * 1024;
 /** Renewed when this much of the time is over that the broker lets us stay. */
 const lifetimeShare = 0.8;
@@ -225,6 +227,9 @@ class Link implements KafkaLink {
     if (first === undefined || first.length < 4) this.#chunks.splice(0, this.#chunks.length, this.#joined());
     const length = this.#chunks[0]?.readInt32BE(0) ?? 0;
     const greeting = this.#versions === undefined;
+    if (greeting && length >>> 16 === tlsAlert) {
+      throw new Fault('SOURCE_ANSWER_INVALID', 'wants TLS: set tls to enable');
+    }
     if (length < 4 || (greeting && length > mostGreetingBytes)) {
       throw new Fault('SOURCE_ANSWER_INVALID', 'does not speak the protocol of Kafka');
     }
