@@ -3,7 +3,13 @@ import { deadline } from '../src/base/deadline.ts';
 import { Fault, type FaultCode } from '../src/base/errors.ts';
 import { Secret } from '../src/base/secret.ts';
 import { type BoundRead, bindTrigger } from '../src/scaler/bind.ts';
-import type { OpenContext, ParamContext, TokenSource } from '../src/scaler/context.ts';
+import type {
+  ClusterReader,
+  OpenContext,
+  ParamContext,
+  ReadContext,
+  TokenSource,
+} from '../src/scaler/context.ts';
 import type { AnyScaler, Measure } from '../src/scaler/define.ts';
 import { noIdentity, type PodIdentity } from '../src/spec/pod-identity.ts';
 import {
@@ -91,6 +97,12 @@ export function openContext(signal: AbortSignal, over: Partial<OpenContext> = {}
   return { signal, clientName: 'eventide', identity: noIdentity, tokens: noTokens, http: {}, ...over };
 }
 
+/** What a scaler gets to read with in a test. */
+export function readContext<C>(conn: C, signal: AbortSignal): ReadContext<C> {
+  const cluster = { get: () => Promise.reject(new Fault('NOT_SUPPORTED', 'there is no cluster here')) };
+  return { conn, signal, now, namespace: plainContext.namespace, cluster };
+}
+
 /** The problems of a trigger, or the trigger bound to its scaler. */
 export function bind(scaler: AnyScaler, given: Given, context: Partial<ParamContext> = {}) {
   const metadata = given.params ?? {};
@@ -115,6 +127,8 @@ export interface ReadOnce {
   signal?: AbortSignal;
   now?: number;
   open?: Partial<OpenContext>;
+  /** None unless given. */
+  cluster?: ClusterReader;
 }
 
 /** Opens, reads and closes: the number alone. */
@@ -134,11 +148,10 @@ export async function measureOnce(bound: BoundRead, options: ReadOnce = {}): Pro
   );
   try {
     return await scaler.read(params, {
-      conn,
-      signal,
+      ...readContext(conn, signal),
       now: options.now ?? now,
       namespace: context.namespace,
-      cluster: { get: () => Promise.reject(new Fault('NOT_SUPPORTED', 'there is no cluster here')) },
+      ...(options.cluster === undefined ? {} : { cluster: options.cluster }),
     });
   } finally {
     await scaler.close(conn);

@@ -97,6 +97,12 @@ const clusterRules: readonly Rule[] = [
     verbs: ['list'],
   },
   {
+    why: 'The pods behind a service whose metrics are added up (metrics-api).',
+    groups: ['discovery.k8s.io'],
+    resources: ['endpointslices'],
+    verbs: ['list'],
+  },
+  {
     why: 'Says what was decided, and repeats it by counting.',
     groups: ['events.k8s.io'],
     resources: ['events'],

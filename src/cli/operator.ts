@@ -95,7 +95,10 @@ async function run(settings: OperatorSettings, { config, clock, log, http }: Mea
     references: cluster.references,
     loadScaler,
     tokens,
-    cluster: { get: (path, stop) => client.raw({ method: 'GET', path, signal: stop }) },
+    cluster: {
+      get: (path, stop, accept) =>
+        client.raw({ method: 'GET', path, signal: stop, ...(accept === undefined ? {} : { accept }) }),
+    },
     clock,
     log,
     http,

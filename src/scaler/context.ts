@@ -49,8 +49,11 @@ export interface AwsRole {
 
 /** Reads of the cluster for the few scalers that need one. */
 export interface ClusterReader {
-  /** @throws Fault NOT_SUPPORTED outside a cluster */
-  get(path: string, signal: AbortSignal): Promise<unknown>;
+  /**
+   * @param accept what the answer is to be; JSON unless told
+   * @throws Fault NOT_SUPPORTED outside a cluster, and those of the API server's client
+   */
+  get(path: string, signal: AbortSignal, accept?: string): Promise<unknown>;
 }
 
 /** What a scaler gets to open a connection with. */
