@@ -29,7 +29,8 @@ interface Row {
 const acceptedHere: { type: string; row: (row: Row) => boolean; why: string }[] = [
   {
     type: 'apache-kafka',
-    row: ({ metadata, auth }) => metadata['sasl'] !== undefined && auth?.['sasl'] !== undefined,
+    row: ({ metadata, auth = {} }) =>
+      'sasl' in metadata && 'sasl' in auth && 'cert' in auth === 'key' in auth,
     why: 'the same parameter given twice is read where it comes first, as in every other type',
   },
 ];
