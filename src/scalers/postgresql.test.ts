@@ -10,12 +10,12 @@ import {
   type Given,
   mustBind,
   openContext,
+  readContext,
   readOnce,
   scalerContract,
 } from '../../test/scaler-contract.ts';
-import { Fault } from '../base/errors.ts';
 import { Secret } from '../base/secret.ts';
-import type { OpenContext, ReadContext } from '../scaler/context.ts';
+import type { OpenContext } from '../scaler/context.ts';
 import type { SqlPool } from '../scaler/families/sql.ts';
 import { noIdentity, type PodIdentity } from '../spec/pod-identity.ts';
 import postgresql from './postgresql.ts';
@@ -475,8 +475,3 @@ describe.skipIf(!postgresInstalled)('postgresql, against a real server', () => {
     });
   });
 });
-
-function readContext(conn: SqlPool, signal: AbortSignal): ReadContext<SqlPool> {
-  const cluster = { get: () => Promise.reject(new Fault('NOT_SUPPORTED', 'there is no cluster here')) };
-  return { conn, signal, now: Date.UTC(2026, 0, 15), namespace: 'shop', cluster };
-}

@@ -2,7 +2,12 @@ import { faultOf } from '../base/errors.ts';
 import { fingerprint, Secret } from '../base/secret.ts';
 import { defineScaler } from '../scaler/define.ts';
 import { openPostgres } from '../scaler/families/postgres.ts';
-import { parsePostgres, postgresIdentity } from '../scaler/families/postgres-connection-string.ts';
+import {
+  type PostgresSettings,
+  parsePostgres,
+  postgresIdentity,
+  statementTimeoutMs,
+} from '../scaler/families/postgres-connection-string.ts';
 import { queryTimeoutMs } from '../scaler/families/sql.ts';
 import { p } from '../scaler/params.ts';
 import type { Problem } from '../spec/problem.ts';
@@ -17,11 +22,12 @@ interface Query {
   withToken: boolean;
   identity: string;
   query: string;
+  timeoutMs: number;
 }
 
 export default defineScaler({
   type: 'postgresql',
-  doc: 'The one number that a SQL query gives. NULL, no row and texts that are no number are failures, not zeros. The query runs in a transaction that may not write, for at most 10 seconds.',
+  doc: 'The one number that a SQL query gives. NULL, no row and texts that are no number are failures, not zeros. The query runs in a transaction that may not write, for at most 10 seconds or `statement_timeout`.',
   params: {
     query: p.text({ doc: 'The query; it must give one number. COALESCE makes a number of NULL.' }),
     targetQueryValue: p.number({ doc: 'What the number is divided by.', optional: true }),
@@ -76,13 +82,20 @@ export default defineScaler({
       withToken ? tokenPlace : `password=${quoted(values.password?.reveal())}`,
     ];
     const connection = given ?? new Secret(pairs.join(' '));
-    return { connection, withToken, identity: identityOf(connection, withToken), query: values.query };
+    const settings = readable(connection, withToken);
+    return {
+      connection,
+      withToken,
+      identity: settings === undefined ? connection.fingerprint() : identityOf(settings, withToken),
+      query: values.query,
+      timeoutMs: (settings && statementTimeoutMs(settings)) ?? queryTimeoutMs,
+    };
   },
 
   metricName: () => 'postgresql',
   endpoint: ({ identity }) => identity,
   query: ({ query }) => fingerprint(query),
-  timeoutMs: () => queryTimeoutMs,
+  timeoutMs: ({ timeoutMs }) => timeoutMs,
 
   open: ({ connection, withToken }, context) =>
     openPostgres({ settings: settingsOf(connection, withToken), withToken }, context),
@@ -97,11 +110,15 @@ function quoted(value = ''): string {
 const settingsOf = (connection: Secret, withToken: boolean) =>
   parsePostgres(withToken ? connection.reveal().replace(tokenPlace, '') : connection.reveal());
 
+const identityOf = (settings: PostgresSettings, withToken: boolean) =>
+  `${postgresIdentity(settings)}${withToken ? ' token' : ''}`;
+
 /** One that cannot be read is refused when it is opened, as KEDA does. */
-function identityOf(connection: Secret, withToken: boolean): string {
+function readable(connection: Secret, withToken: boolean): PostgresSettings | undefined {
   try {
-    return `${postgresIdentity(settingsOf(connection, withToken))}${withToken ? ' token' : ''}`;
+    return settingsOf(connection, withToken);
   } catch (thrown) {
-    return `${faultOf(thrown).code} ${connection.fingerprint()}`;
+    if (faultOf(thrown).code !== 'PARAM_INVALID') throw thrown;
+    return undefined;
   }
 }

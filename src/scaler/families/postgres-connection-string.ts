@@ -215,6 +215,15 @@ function parametersOf(values: Values): Record<string, string> {
   return Object.fromEntries([...values].filter(([name]) => !known.has(name) && !ignored.has(name)));
 }
 
+const unitMs: Readonly<Record<string, number>> = { '': 1, ms: 1, s: 1000, min: 60_000 };
+
+/** How long a query may take where the connection string says so, in milliseconds. */
+export function statementTimeoutMs({ parameters }: PostgresSettings): number | undefined {
+  const { value, unit = '' } =
+    /^(?<value>\d+)\s*(?<unit>ms|s|min|)$/.exec(parameters['statement_timeout'] ?? '')?.groups ?? {};
+  return Number(value) > 0 ? Number(value) * (unitMs[unit] ?? 1) : undefined;
+}
+
 /** What sessions are shared by: where to, who, and how, without a secret in it. */
 export function postgresIdentity({ servers, user, password, ...rest }: PostgresSettings): string {
   const { tls, parameters, ...how } = rest;

@@ -1,4 +1,3 @@
-import { deadline } from '../../base/deadline.ts';
 import { Fault, faultOf } from '../../base/errors.ts';
 import { networkFault } from '../../base/http.ts';
 import { withoutSecrets } from '../../base/secret.ts';
@@ -19,7 +18,7 @@ import {
   terminate,
 } from './postgres-messages.ts';
 import type { SqlAnswer, SqlLink } from './sql.ts';
-import { underAbort } from './sql-abort.ts';
+import { stoppable } from './sql-abort.ts';
 
 /** How to come in at one server. */
 export interface PostgresEntry extends PostgresUser {
@@ -35,9 +34,6 @@ export interface PostgresEntry extends PostgresUser {
   /** The server stops a query after this, in milliseconds; as the session says where it is undefined. */
   statementMs: number | undefined;
 }
-
-/** How long the server has to say that it stopped a query, in milliseconds; then the session is given up. */
-const cancelMs = 2000;
 
 /**
  * Connects and logs in.
@@ -102,6 +98,11 @@ async function settled(channel: ByteChannel): Promise<Buffer | undefined> {
 
 function link(channel: ByteChannel, entry: PostgresEntry, key: Buffer | undefined): SqlLink {
   let underWay: Promise<unknown> = Promise.resolve();
+  const tell = async (signal: AbortSignal) => {
+    if (key === undefined) throw new Fault('NOT_SUPPORTED', `${channel.name} cannot be told to stop`);
+    const stopper = await encrypted(entry, signal);
+    stopper.finish(cancelRequest(key));
+  };
   return {
     get open() {
       return channel.open;
@@ -110,8 +111,7 @@ function link(channel: ByteChannel, entry: PostgresEntry, key: Buffer | undefine
       if (signal.aborted) throw networkFault(signal.reason, channel.name, signal);
       const answer = exchange(channel, query, entry);
       underWay = answer.catch(() => {});
-      const giveUp = () => void cancel(channel, entry, { key, over: underWay });
-      return await underAbort(answer, { signal, name: channel.name, giveUp });
+      return await stoppable(answer, { signal, channel, tell });
     },
     async settled() {
       await underWay;
@@ -175,29 +175,4 @@ async function result(channel: ByteChannel): Promise<Result> {
     if (kind === 'G') throw new Fault('SOURCE_ANSWER_INVALID', `${channel.name}: the query waits for data`);
     if (kind === 'Z') return { answer, error, inTransaction: body.toString('latin1') !== 'I' };
   }
-}
-
-/** Tells the server to stop, over a connection of its own as the protocol wants it. */
-async function cancel(
-  channel: ByteChannel,
-  entry: PostgresEntry,
-  { key, over }: { key: Buffer | undefined; over: Promise<unknown> },
-): Promise<void> {
-  using limit = deadline(undefined, cancelMs);
-  const late = new Promise<void>(resolve => limit.signal.addEventListener('abort', () => resolve()));
-  if (key !== undefined && channel.open) {
-    try {
-      using stopper = await encrypted(entry, limit.signal);
-      stopper.write(cancelRequest(key));
-      await Promise.race([over, late]);
-    } catch {
-      // The session is closed below then, which the server notices in the end.
-    }
-  }
-  let ended = false;
-  void over.then(() => {
-    ended = true;
-  });
-  await Promise.race([over, late]);
-  if (!ended) channel.close(new Fault('SOURCE_TIMEOUT', `${channel.name} did not stop the query`));
 }
