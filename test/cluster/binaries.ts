@@ -88,14 +88,19 @@ export async function kedaBinaries(say: (line: string) => void = printed): Promi
       return built;
     });
   }
-  const list = ['list', '-m', '-f', '{{.Dir}}', 'github.com/kedacore/keda/v2'];
-  const { stdout } = await run('go', list, { cwd: kedaSources });
   return {
     operator: path('operator'),
     adapter: path('adapter'),
     webhooks: path('webhooks'),
-    module: stdout.trim(),
+    module: await kedaModule(),
   };
+}
+
+/** Where KEDA's source is, with its manifests; downloaded unless it is there. */
+export async function kedaModule(): Promise<string> {
+  const download = ['mod', 'download', '-json', 'github.com/kedacore/keda/v2'];
+  const { stdout } = await run('go', download, { cwd: kedaSources });
+  return (JSON.parse(stdout) as { Dir: string }).Dir;
 }
 
 function cacheFolder(): string {

@@ -30,6 +30,8 @@ export interface OperatorOptions {
   routed?: boolean;
   /** Those of one before it; others unless given. */
   ports?: OperatorPorts;
+  /** Whether its wall clock is one that `setClock` can set. */
+  ownClock?: boolean;
 }
 
 /** A running `eventide operator`. Disposing it kills what is left. */
@@ -45,7 +47,24 @@ export interface RunningOperator extends AsyncDisposable {
   leads(): Promise<void>;
   /** One sample of its metrics; undefined where there is none. */
   metric(series: string): Promise<number | undefined>;
+  /** Sets its wall clock this far from this machine's, in milliseconds; timers go on as they were. */
+  setClock(aheadMs: number): void;
 }
+
+/** Run before the command: a wall clock that is as its parent says. */
+const clockOfParent = `
+  const Real = Date;
+  let ahead = 0;
+  globalThis.Date = class Date extends Real {
+    static now() { return Real.now() + ahead; }
+    constructor(...given) {
+      if (given.length === 0) super(Real.now() + ahead);
+      else super(...given);
+    }
+  };
+  process.on('message', message => { ahead = message; });
+  process.channel.unref();
+`;
 
 /** Applies what a user applies, and leads the Services to this machine once an operator is routed. */
 export async function installOperator(cluster: Cluster): Promise<Installed> {
@@ -64,6 +83,7 @@ export async function startOperator(
   const { metricsApi, webhooks, prometheus, health } = ports;
   const kubeconfig = options.kubeconfig ?? (await cluster.serviceAccountKubeconfig('keda', 'keda-operator'));
   const args = [
+    ...(options.ownClock ? [`--import=data:text/javascript,${encodeURIComponent(clockOfParent)}`] : []),
     ...[installed.entry, 'operator', `--kubeconfig=${kubeconfig}`],
     `--secure-port=${metricsApi}`,
     `--webhook-port=${webhooks}`,
@@ -73,9 +93,12 @@ export async function startOperator(
   ];
   const env = { PATH: process.env['PATH'], POD_NAMESPACE: 'keda', ...options.environment };
   if (options.routed ?? true) await route(cluster, ports);
-  const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'ignore', 'pipe'] });
+  const child = spawn(process.execPath, args, {
+    env,
+    stdio: ['ignore', 'ignore', 'pipe', options.ownClock ? 'ipc' : 'ignore'],
+  });
   let log = '';
-  child.stderr.on('data', (chunk: Buffer) => {
+  child.stderr?.on('data', (chunk: Buffer) => {
     log += chunk.toString();
   });
   const ended = new Promise<number | null>(resolve => child.once('close', resolve));
@@ -103,6 +126,7 @@ export async function startOperator(
     },
     ended,
     metric,
+    setClock: aheadMs => void child.send(aheadMs),
     ready: () => soon('ready', async () => (await fetch(`http://127.0.0.1:${health}/readyz`)).ok),
     leads: () => soon('leading', async () => (await metric('eventide_leader')) === 1),
     async [Symbol.asyncDispose]() {
