@@ -93,8 +93,8 @@ function bindRead(scaler: Scaler, trigger: Trigger, input: ParamInput, context: 
 }
 
 function targetOf(scaler: Scaler, params: unknown, numbers: Readonly<Record<string, unknown>>): number {
-  const param = scaler.targetFor(params) ?? scaler.targetParam ?? '';
-  return scaler.fixedTarget ?? Number(numbers[param] ?? 0);
+  const target = scaler.targetFor(params) ?? scaler.targetParam ?? '';
+  return scaler.fixedTarget ?? (typeof target === 'number' ? target : Number(numbers[target] ?? 0));
 }
 
 function bindResource(scaler: ResourceScaler, trigger: Trigger, input: ParamInput): Binding {

@@ -42,8 +42,8 @@ export interface Scaler<P = unknown, C = unknown> {
   query(params: P): string | undefined;
   /** What the number includes with these parameters; the job arithmetic needs it. */
   countsFor(params: P): Counts;
-  /** The parameter with the target value, where it depends on the parameters; `targetParam` otherwise. */
-  targetFor(params: P): string | undefined;
+  /** The parameter with the target value, or the value itself, where it depends on the parameters; `targetParam` otherwise. */
+  targetFor(params: P): string | number | undefined;
   /** How long a reading may take, in milliseconds, where the parameters say. */
   timeoutMs(params: P): number | undefined;
   open(params: P, context: OpenContext): Promise<C>;
@@ -62,8 +62,8 @@ export interface ScalerDeclaration<S extends Shape, P, C extends object> {
   params: S;
   /** The parameter with the target value, or the value itself where KEDA fixes it. */
   target: (keyof S & string) | number;
-  /** Where one of several parameters holds the target value, depending on the others. */
-  targetFor?(params: P): keyof S & string;
+  /** Which parameter holds the target value, or the value itself, where that depends on the others. */
+  targetFor?(params: P): (keyof S & string) | number;
   activation?: keyof S & string;
   counts?: Counts;
   /** Where it depends on the parameters. */

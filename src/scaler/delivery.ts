@@ -17,6 +17,12 @@ export interface Claim {
   lockedUntil: number;
 }
 
+/** A message that was claimed before and may come back: its source has not been told for good what became of it. */
+export interface KnownMessage {
+  messageId: string;
+  receipt: Receipt;
+}
+
 /**
  * How messages of a source are claimed and settled. Every function may throw Faults of the source; a receipt
  * that no longer holds is MESSAGE_LOST: the message went back and will be handed out again.
@@ -28,8 +34,17 @@ export interface Delivery<P, C> {
   lockMs: number;
   /** What identifies the queue among all queues, the same across restarts; part of every Job's name. */
   queueId(params: P): string;
-  /** At most `most` messages; fewer or none when there are not so many. Does not wait for messages. */
-  claim(params: P, context: ReadContext<C>, most: number): Promise<Claim[]>;
+  /**
+   * At most `most` messages; fewer or none when there are not so many. Does not wait for messages.
+   *
+   * @param known finds messages that may come back by how their id begins, for sources whose messages have none
+   */
+  claim(
+    params: P,
+    context: ReadContext<C>,
+    most: number,
+    known?: (idPrefix: string) => readonly KnownMessage[],
+  ): Promise<Claim[]>;
   /** Holds the message longer; the receipt may change. */
   extend(
     params: P,

@@ -10,7 +10,15 @@ import { jobCreation } from './creation.ts';
 import { slotFiller } from './fill.ts';
 import { messageKey } from './job-name.ts';
 import { messageKeeper } from './keeper.ts';
-import { type HeldMessage, type HeldTask, heldMessage, mustStay, openLedger, settledOf } from './ledger.ts';
+import {
+  type HeldMessage,
+  type HeldTask,
+  heldMessage,
+  mayComeBack,
+  mustStay,
+  openLedger,
+  settledOf,
+} from './ledger.ts';
 import { type Outlet, openOutlet } from './outlet.ts';
 import type { DeliverySource } from './source.ts';
 import { resumeStep } from './task-state.ts';
@@ -145,7 +153,7 @@ export function startDelivery(
 
   async function claimFrom(outlet: Outlet, most: number): Promise<number> {
     try {
-      const claims = await outlet.claim(most);
+      const claims = await outlet.claim(most, prefix => mayComeBack(ledger, outlet, prefix));
       for (const claim of claims) arrived(outlet, claim);
       return claims.length;
     } catch (thrown) {

@@ -1,4 +1,4 @@
-import type { Receipt } from '../../scaler/delivery.ts';
+import type { KnownMessage, Receipt } from '../../scaler/delivery.ts';
 import type { Job, JobRequest, Task } from '../ports.ts';
 import type { Outlet } from './outlet.ts';
 import { hasSucceeded, isUnfinished, type MessageState, settlementOf } from './task-state.ts';
@@ -164,6 +164,20 @@ export function settledOf(task: HeldTask): Task['settled'] {
 
 /** How long after its end a Job is kept for the sake of a message that may come back, in milliseconds: a day. */
 export const keepMs = 24 * 60 * 60 * 1000;
+
+/** Messages of an outlet that its source still has, or may have, whose id begins like this; each in its latest attempt. */
+export function mayComeBack(ledger: Ledger, outlet: Outlet, idPrefix: string): KnownMessage[] {
+  const found: KnownMessage[] = [];
+  for (const message of ledger.messages()) {
+    const { id, key, state, receipt } = message;
+    if (message.outlet !== outlet || !id.startsWith(idPrefix) || isGone(state)) continue;
+    if (ledger.decisive(key) === message) found.push({ messageId: id, receipt });
+  }
+  return found;
+}
+
+const isGone = (state: MessageState) =>
+  state === 'acknowledged' || state === 'dead-lettered' || state === 'forgotten';
 
 /**
  * Whether the Job must stay, whatever the history limits say: its messages are not settled, or it is the failed

@@ -3,7 +3,7 @@ import { deadline } from '../../base/deadline.ts';
 import { Fault } from '../../base/errors.ts';
 import type { BoundRead } from '../../scaler/bind.ts';
 import type { ReadContext } from '../../scaler/context.ts';
-import type { Claim, DeadMessage, Receipt } from '../../scaler/delivery.ts';
+import type { Claim, DeadMessage, KnownMessage, Receipt } from '../../scaler/delivery.ts';
 import type { DeliverySource } from './source.ts';
 
 /** The delivery of one trigger, with its parameters and connection filled in. */
@@ -12,7 +12,7 @@ export interface Outlet {
   readonly type: string;
   readonly queueId: string;
   readonly lockMs: number;
-  claim(most: number): Promise<Claim[]>;
+  claim(most: number, known: (idPrefix: string) => readonly KnownMessage[]): Promise<Claim[]>;
   extend(receipt: Receipt): Promise<{ receipt: Receipt; lockedUntil: number }>;
   acknowledge(receipt: Receipt): Promise<void>;
   release(receipt: Receipt, delayMs: number): Promise<void>;
@@ -44,7 +44,7 @@ export function openOutlet(source: DeliverySource, stop: AbortSignal): Outlet {
     type,
     queueId: deliver.queueId(trigger.params),
     lockMs: deliver.lockMs,
-    claim: most => call((params, context) => deliver.claim(params, context, most)),
+    claim: (most, known) => call((params, context) => deliver.claim(params, context, most, known)),
     extend: receipt => call((params, context) => deliver.extend(params, context, receipt)),
     acknowledge: receipt => call((params, context) => deliver.acknowledge(params, context, receipt)),
     release: (receipt, delayMs) =>
