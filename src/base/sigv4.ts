@@ -34,9 +34,9 @@ export interface AwsSigning {
  * @see https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
  */
 export function signedHeaders(request: AwsRequest, signing: AwsSigning): Record<string, string> {
-  const { credentials, region, service, now } = signing;
+  const { credentials } = signing;
   const url = new URL(request.url);
-  const time = `${new Date(now).toISOString().slice(0, 19).replace(/[-:]/g, '')}Z`;
+  const time = timeOf(signing);
   const headers: Record<string, string> = { ...request.headers, 'x-amz-date': time };
   if (credentials.sessionToken !== undefined) {
     headers['x-amz-security-token'] = credentials.sessionToken.reveal();
@@ -54,16 +54,55 @@ export function signedHeaders(request: AwsRequest, signing: AwsSigning): Record<
     names,
     sha256(request.body ?? ''),
   ].join('\n');
-  const scope = [time.slice(0, 8), region, service, 'aws4_request'];
-  const toSign = ['AWS4-HMAC-SHA256', time, scope.join('/'), sha256(canonical)].join('\n');
-  const key = scope.reduce<string | Buffer>(
-    (from, part) => hmac(from, part),
-    `AWS4${credentials.secretAccessKey.reveal()}`,
-  );
-  const signature = hmac(key, toSign).toString('hex');
-  const who = `Credential=${credentials.accessKeyId}/${scope.join('/')}`;
+  const { scope, signature } = signatureOf(canonical, time, signing);
+  const who = `Credential=${credentials.accessKeyId}/${scope}`;
   headers['authorization'] = `AWS4-HMAC-SHA256 ${who}, SignedHeaders=${names}, Signature=${signature}`;
   return headers;
+}
+
+/**
+ * The query of a GET without a body, in order: that of the URL, and what signs it for `lifeSeconds`.
+ *
+ * @see https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+ */
+export function signedQuery(url: URL, signing: AwsSigning, lifeSeconds: number): Map<string, string> {
+  const { accessKeyId, sessionToken } = signing.credentials;
+  const time = timeOf(signing);
+  const query = new Map(url.searchParams);
+  query.set('X-Amz-Algorithm', 'AWS4-HMAC-SHA256');
+  query.set('X-Amz-Credential', `${accessKeyId}/${scopeOf(time, signing).join('/')}`);
+  query.set('X-Amz-Date', time);
+  query.set('X-Amz-Expires', String(lifeSeconds));
+  if (sessionToken !== undefined) query.set('X-Amz-Security-Token', sessionToken.reveal());
+  query.set('X-Amz-SignedHeaders', 'host');
+  const search = canonicalQuery(`?${queryText(query)}`);
+  const lines = ['GET', canonicalPath(url.pathname), search, `host:${url.host}`, '', 'host', sha256('')];
+  query.set('X-Amz-Signature', signatureOf(lines.join('\n'), time, signing).signature);
+  return query;
+}
+
+/** A query as AWS reads it, without the question mark. */
+export const queryText = (query: ReadonlyMap<string, string>) =>
+  [...query].map(([name, value]) => `${encode(name)}=${encode(value)}`).join('&');
+
+const timeOf = ({ now }: AwsSigning) => `${new Date(now).toISOString().slice(0, 19).replace(/[-:]/g, '')}Z`;
+
+const scopeOf = (time: string, { region, service }: AwsSigning) => [
+  time.slice(0, 8),
+  region,
+  service,
+  'aws4_request',
+];
+
+function signatureOf(canonical: string, time: string, signing: AwsSigning) {
+  const parts = scopeOf(time, signing);
+  const scope = parts.join('/');
+  const toSign = ['AWS4-HMAC-SHA256', time, scope, sha256(canonical)].join('\n');
+  const key = parts.reduce<string | Buffer>(
+    (from, part) => hmac(from, part),
+    `AWS4${signing.credentials.secretAccessKey.reveal()}`,
+  );
+  return { scope, signature: hmac(key, toSign).toString('hex') };
 }
 
 const sha256 = (data: string | Uint8Array) => createHash('sha256').update(data).digest('hex');

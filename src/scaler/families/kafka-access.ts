@@ -8,14 +8,7 @@ import { p } from '../params.ts';
 import { requireUsableTls } from './http-auth.ts';
 import { type KafkaClient, kafkaClient } from './kafka.ts';
 import type { KafkaEntry, SaslLogin } from './kafka-link.ts';
-import {
-  type MskIdentity,
-  mskFingerprint,
-  mskParams,
-  requireKeys,
-  saslMsk,
-  saslMskBearer,
-} from './kafka-msk.ts';
+import { type MskIdentity, mskFingerprint, mskParams, saslMsk, saslMskBearer } from './kafka-msk.ts';
 import { saslBearer, saslPlain, saslScram } from './kafka-sasl.ts';
 import { oauthTokens } from './oauth.ts';
 import type { Address } from './socket.ts';
@@ -211,7 +204,7 @@ export const kafkaPlace = ({ bootstrapServers }: KafkaAccess) => [...bootstrapSe
 /** What a connection is shared by. */
 export function kafkaIdentity(access: KafkaAccess): string {
   const { mechanism, username = '', password, bearer, msk, encryption } = access;
-  const aws = msk === undefined ? [] : mskFingerprint(msk);
+  const aws = msk === undefined ? '' : mskFingerprint(msk);
   const login = mechanism === 'none' ? [] : [mechanism, username, password?.fingerprint(), bearer, aws];
   const how = encryption === undefined ? '' : `tls ${tlsIdentity(encryption)}`;
   return `${kafkaPlace(access)} ${fingerprint(JSON.stringify([login, how]))}`;
@@ -241,7 +234,7 @@ export function openKafka(access: KafkaAccess, context: OpenContext): KafkaClien
 
 function loginOf(
   { mechanism, username, password, bearer, msk }: KafkaAccess,
-  { http }: OpenContext,
+  { http, tokens }: OpenContext,
   closing: AsyncDisposable[],
 ): SaslLogin | undefined {
   if (mechanism === 'none') return undefined;
@@ -249,7 +242,7 @@ function loginOf(
     throw new Fault('NOT_SUPPORTED', 'sasl gssapi (Kerberos) is not built; use scram_sha512 or oauthbearer');
   }
   if (msk !== undefined) {
-    return mechanism === 'oauthbearer' ? saslMskBearer(requireKeys(msk)) : saslMsk(requireKeys(msk));
+    return mechanism === 'oauthbearer' ? saslMskBearer(msk, tokens) : saslMsk(msk, tokens);
   }
   if (username === undefined || password === undefined) {
     throw new Fault('PARAM_INVALID', `sasl ${mechanism} needs username and password`);
@@ -268,10 +261,10 @@ function loginOf(
       const client = httpClient(http);
       closing.push(client);
       const oauth = { tokenUrl, clientId: username, clientSecret: password, scopes, extra: {} };
-      const tokens = oauthTokens(oauth, client);
+      const issued = oauthTokens(oauth, client);
       const source = {
-        token: ({ now, signal }: { now: number; signal: AbortSignal }) => tokens.token(now, signal),
-        refused: tokens.refused,
+        token: ({ now, signal }: { now: number; signal: AbortSignal }) => issued.token(now, signal),
+        refused: issued.refused,
       };
       return saslBearer(source, extensions, [password]);
     }
