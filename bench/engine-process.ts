@@ -60,6 +60,8 @@ const references: References = {
   configMap: async () => undefined,
   triggerAuthentication: async () => undefined,
   podTemplate: async () => undefined,
+  serviceAccount: async () => undefined,
+  serviceAccountToken: () => Promise.reject(new Error('none')),
 };
 
 /** When the query of each workload was answered last, to measure from there; by the workload's number. */

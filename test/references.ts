@@ -1,4 +1,5 @@
 import type { References } from '../src/auth/references.ts';
+import { Fault } from '../src/base/errors.ts';
 import { Secret } from '../src/base/secret.ts';
 import type { TriggerAuthenticationSpec } from '../src/spec/trigger-authentication.ts';
 
@@ -8,6 +9,10 @@ type Contents = Readonly<Record<string, Readonly<Record<string, string>>>>;
 export interface Objects {
   secrets?: Contents;
   configMaps?: Contents;
+  /** The annotations of each. */
+  serviceAccounts?: Contents;
+  /** The tokens of service accounts, each good for an hour from the start of 2026. */
+  serviceAccountTokens?: Readonly<Record<string, string>>;
   auths?: Readonly<Record<string, TriggerAuthenticationSpec>> | undefined;
   podTemplate?: unknown;
 }
@@ -35,6 +40,16 @@ export function references(objects: Objects = {}): References & { readonly reads
     async configMap(namespace, name) {
       const values = read('ConfigMap', objects.configMaps, `${namespace}/${name}`);
       return values && new Map(Object.entries(values));
+    },
+    async serviceAccount(namespace, name) {
+      const annotations = read('ServiceAccount', objects.serviceAccounts, `${namespace}/${name}`);
+      return annotations && new Map(Object.entries(annotations));
+    },
+    async serviceAccountToken(namespace, name) {
+      const token = read('token', objects.serviceAccountTokens, `${namespace}/${name}`);
+      if (token === undefined)
+        throw new Fault('AUTH_MISSING', `there is no ServiceAccount ${namespace}/${name}`);
+      return { token: new Secret(token), endsAt: Date.UTC(2026, 0, 1, 1) };
     },
     async triggerAuthentication(namespace, name) {
       const key = namespace === undefined ? name : `${namespace}/${name}`;

@@ -4,7 +4,7 @@ import type { References } from './references.ts';
 
 /** An object that credentials came from; a change in it may change them. */
 export interface UsedObject {
-  kind: 'Secret' | 'ConfigMap' | 'TriggerAuthentication' | 'ClusterTriggerAuthentication';
+  kind: 'Secret' | 'ConfigMap' | 'ServiceAccount' | 'TriggerAuthentication' | 'ClusterTriggerAuthentication';
   /** Empty for a ClusterTriggerAuthentication. */
   namespace: string;
   name: string;
@@ -17,11 +17,12 @@ interface LookupOptions {
   restrictSecretAccess?: boolean;
 }
 
-/** Reads Secrets and ConfigMaps for one trigger: each object once, and remembers which they were. */
+/** Reads Secrets, ConfigMaps and service accounts for one trigger: each object once, and remembers which they were. */
 export class Lookup {
   readonly #options: LookupOptions;
   readonly #read = new Map<string, Promise<ReadonlyMap<string, unknown> | undefined>>();
   readonly #used = new Map<string, UsedObject>();
+  #renewAt = Number.POSITIVE_INFINITY;
 
   constructor(options: LookupOptions) {
     this.#options = options;
@@ -30,6 +31,15 @@ export class Lookup {
   /** Everything asked for so far, found or not, each once. */
   get used(): readonly UsedObject[] {
     return [...this.#used.values()];
+  }
+
+  /** When something of it is to be looked up again though nobody tells of a change, in epoch milliseconds. */
+  get renewAt(): number {
+    return this.#renewAt;
+  }
+
+  renewBy(at: number): void {
+    this.#renewAt = Math.min(this.#renewAt, at);
   }
 
   note(object: UsedObject): void {
@@ -48,6 +58,14 @@ export class Lookup {
     const place = restrictSecretAccess ? references.clusterNamespace : namespace;
     return this.#once({ kind: 'Secret', namespace: place, name }, () =>
       references.secret(place, name, signal),
+    );
+  }
+
+  /** The annotations of a service account; undefined where there is none. */
+  serviceAccount(namespace: string, name: string): Promise<ReadonlyMap<string, string> | undefined> {
+    const { references, signal } = this.#options;
+    return this.#once({ kind: 'ServiceAccount', namespace, name }, () =>
+      references.serviceAccount(namespace, name, signal),
     );
   }
 

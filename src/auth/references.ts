@@ -2,6 +2,13 @@ import type { Secret } from '../base/secret.ts';
 import type { TriggerAuthenticationSpec } from '../spec/trigger-authentication.ts';
 import type { Workload } from '../spec/workload.ts';
 
+/** A token that ends. */
+export interface EndingToken {
+  token: Secret;
+  /** Epoch milliseconds. */
+  endsAt: number;
+}
+
 /** The objects that triggers refer to. */
 export interface References {
   /** Undefined where there is no such Secret. */
@@ -15,6 +22,19 @@ export interface References {
     name: string,
     signal: AbortSignal,
   ): Promise<ReadonlyMap<string, string> | undefined>;
+  /** The annotations of a ServiceAccount; undefined where there is none. */
+  serviceAccount(
+    namespace: string,
+    name: string,
+    signal: AbortSignal,
+  ): Promise<ReadonlyMap<string, string> | undefined>;
+  /**
+   * A new token of a ServiceAccount, for the API server.
+   *
+   * @throws Fault AUTH_MISSING where there is no such ServiceAccount, AUTH_FAILED where we may not, or NOT_SUPPORTED
+   *   outside a cluster
+   */
+  serviceAccountToken(namespace: string, name: string, signal: AbortSignal): Promise<EndingToken>;
   /**
    * The spec of a TriggerAuthentication or, without a namespace, a ClusterTriggerAuthentication; undefined where
    * there is none.

@@ -64,7 +64,14 @@ describe('the credentials of a trigger', () => {
 
     const found = await resolveAuth(trigger(), workload(), { references: refs, signal });
 
-    expect(found).toEqual({ auth: {}, inline: {}, env: {}, podIdentity: { provider: 'none' }, used: [] });
+    expect(found).toEqual({
+      auth: {},
+      inline: {},
+      env: {},
+      podIdentity: { provider: 'none' },
+      used: [],
+      renewAt: Number.POSITIVE_INFINITY,
+    });
     expect(refs.reads).toEqual([]);
   });
 
@@ -174,7 +181,7 @@ describe('the credentials of a trigger', () => {
   });
 });
 
-describe('what is missing or not there yet', () => {
+describe('what is missing', () => {
   it.each([
     ['a TriggerAuthentication', own('gone'), 'there is no TriggerAuthentication "gone" in namespace "shop"'],
     ['a cluster-wide one', clusterWide('gone'), 'there is no ClusterTriggerAuthentication "gone"'],
@@ -199,12 +206,12 @@ describe('what is missing or not there yet', () => {
     'gcpSecretManager',
     'awsSecretManager',
     'boundServiceAccountToken',
-  ])('says that %s is not supported', async source => {
+  ])('is what %s holds, where stores are not asked', async source => {
     const work = resolve(own('mine'), { 'shop/mine': { [source]: {} } });
 
     await expect(work).rejects.toMatchObject({
-      code: 'NOT_SUPPORTED',
-      message: expect.stringContaining(`${source} of TriggerAuthentication "mine"`),
+      code: 'AUTH_MISSING',
+      message: `what ${source} of TriggerAuthentication "mine" holds is not known`,
     });
   });
 });
@@ -225,9 +232,71 @@ describe('pod identities', () => {
   it.each<[PodIdentity, string]>([
     [{ provider: 'azure-workload', identityId: '' }, 'MANIFEST_INVALID'],
     [{ provider: 'aws', roleArn: 'x', identityOwner: 'workload' }, 'MANIFEST_INVALID'],
-    [{ provider: 'aws', identityOwner: 'workload' }, 'NOT_SUPPORTED'],
-    [{ provider: 'aws-eks' }, 'NOT_SUPPORTED'],
   ])('%j is refused with %s', async (podIdentity, code) => {
     await expect(resolve(own('mine'), { 'shop/mine': { podIdentity } })).rejects.toMatchObject({ code });
+  });
+});
+
+describe("the role of a workload's own pods", () => {
+  const role = 'arn:aws:iam::1:role/orders';
+  const workloadOwned: PodIdentity = { provider: 'aws', identityOwner: 'workload' };
+  const deprecated: PodIdentity = { provider: 'aws-eks' };
+  const withAccount = (name?: string) => ({
+    spec: { ...(name === undefined ? {} : { serviceAccountName: name }), containers: [{ name: 'main' }] },
+  });
+
+  async function roleOf(podIdentity: PodIdentity, podTemplate: unknown, cluster = false) {
+    const refs = references({
+      podTemplate,
+      serviceAccounts: {
+        'shop/orders': { 'eks.amazonaws.com/role-arn': role },
+        'shop/default': {},
+        'eventide/orders': { 'eks.amazonaws.com/role-arn': 'of another' },
+      },
+      auths: { 'shop/mine': { podIdentity }, all: { podIdentity } },
+    });
+    const given = trigger(cluster ? clusterWide('all') : own('mine'));
+    const found = await resolveAuth(given, workload(), { references: refs, signal });
+    return { parameters: revealed(found.auth), used: found.used };
+  }
+
+  it.each([
+    ['identityOwner workload', workloadOwned],
+    ['aws-eks', deprecated],
+  ])('is the annotation of their service account with %s', async (_title, identity) => {
+    const { parameters, used } = await roleOf(identity, withAccount('orders'));
+
+    expect(parameters).toEqual({ awsRoleArn: role });
+    expect(used).toContainEqual({ kind: 'ServiceAccount', namespace: 'shop', name: 'orders' });
+  });
+
+  it("is looked for in the workload's namespace also for a ClusterTriggerAuthentication", async () => {
+    expect((await roleOf(workloadOwned, withAccount('orders'), true)).parameters).toEqual({
+      awsRoleArn: role,
+    });
+  });
+
+  it('may be missing with aws-eks, but its service account may not', async () => {
+    const { parameters } = await roleOf(deprecated, withAccount());
+    const work = roleOf(deprecated, withAccount('gone'));
+
+    expect(parameters).toEqual({});
+    await expect(work).rejects.toMatchObject({
+      code: 'AUTH_MISSING',
+      message: expect.stringContaining('"gone"'),
+    });
+  });
+
+  it.each([
+    ['no annotation', withAccount(), 'no annotation eks.amazonaws.com/role-arn'],
+    ['no service account', withAccount('gone'), 'no ServiceAccount "gone" in namespace "shop"'],
+    ['no pod template', undefined, 'no pod template'],
+  ])("is never taken for the operator's own where there is %s", async (_title, template, sentence) => {
+    const work = roleOf(workloadOwned, template);
+
+    await expect(work).rejects.toMatchObject({
+      code: 'AUTH_MISSING',
+      message: expect.stringContaining(sentence),
+    });
   });
 });

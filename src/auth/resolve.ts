@@ -1,14 +1,21 @@
 import { Fault } from '../base/errors.ts';
 import { Secret } from '../base/secret.ts';
 import { noIdentity, type PodIdentity } from '../spec/pod-identity.ts';
+import type { TriggerAuthenticationSpec } from '../spec/trigger-authentication.ts';
 import type { Trigger, Workload } from '../spec/workload.ts';
+import { fromAwsSecretsManager } from './aws-secrets-manager.ts';
+import { fromAzureKeyVault } from './azure-key-vault.ts';
 import { fromConfigMaps } from './config-map.ts';
 import { containerEnv, fromEnv, type PodEnvironment } from './env.ts';
 import { fromFile } from './file.ts';
+import { fromGoogleSecretManager } from './google-secret-manager.ts';
 import { Lookup, type UsedObject } from './lookup.ts';
 import { fromOAuth2 } from './oauth2.ts';
 import type { References } from './references.ts';
 import { fromSecrets } from './secret.ts';
+import { fromServiceAccounts, requireWorkloadRole, workloadRole } from './service-account.ts';
+import type { SecretStores, StoreAsk } from './stores.ts';
+import { fromVault } from './vault.ts';
 
 export interface AuthOptions {
   references: References;
@@ -17,6 +24,10 @@ export interface AuthOptions {
   fileRoot?: string;
   /** Read Secrets from the cluster namespace only (KEDA_RESTRICT_SECRET_ACCESS). */
   restrictSecretAccess?: boolean;
+  /** Asks secret stores and for tokens of service accounts; without it they count as missing. */
+  stores?: SecretStores;
+  /** The credentials found last were refused where they were used: what is kept of stores is looked up anew. */
+  refused?: boolean;
   /** Given by those who need to know what was looked up also where it failed. */
   lookup?: Lookup;
 }
@@ -32,16 +43,9 @@ export interface ResolvedAuth {
   podIdentity: PodIdentity;
   /** What all this came from; when one of them changes it has to be resolved anew. */
   used: readonly UsedObject[];
+  /** When it has to be resolved anew though none of them changed, in epoch milliseconds; Infinity for never. */
+  renewAt: number;
 }
-
-/** Sources of credentials that KEDA has and this version does not. */
-const notYet = [
-  'hashiCorpVault',
-  'azureKeyVault',
-  'gcpSecretManager',
-  'awsSecretManager',
-  'boundServiceAccountToken',
-] as const;
 
 /**
  * Finds the credentials of a trigger, in KEDA's order and namespaces: later sources overwrite the same parameter,
@@ -72,6 +76,7 @@ export async function resolveAuth(
       ? await containerEnv(await pod(), workload.envSourceContainerName || undefined)
       : {},
     used: lookup.used,
+    renewAt: lookup.renewAt,
   };
 }
 
@@ -111,7 +116,8 @@ async function resolveReference(
     throw new Fault('AUTH_MISSING', `there is no ${kind} "${name}"${where}`);
   }
   const podIdentity = spec.podIdentity ?? noIdentity;
-  const fromIdentity = identityParameters(podIdentity, name);
+  const found = { spec, name, kind, namespace: cluster ? references.clusterNamespace : workload.namespace };
+  const fromIdentity = await identityParameters(podIdentity, found, { workload, lookup, pod });
   if (spec.filePath !== undefined && spec.filePath !== '') {
     if (!cluster) {
       const problem = `filePath of TriggerAuthentication "${name}" is for ClusterTriggerAuthentications only`;
@@ -119,34 +125,81 @@ async function resolveReference(
     }
     return { podIdentity, auth: { ...(await fromFile(options.fileRoot, spec.filePath)), ...fromIdentity } };
   }
-  const missing = notYet.find(source => spec[source] !== undefined);
-  if (missing !== undefined) {
-    throw new Fault('NOT_SUPPORTED', `${missing} of ${kind} "${name}" is not supported in this version`);
-  }
-  const namespace = cluster ? references.clusterNamespace : workload.namespace;
   const auth = {
     ...(spec.env === undefined ? {} : await fromEnv(spec.env, await pod())),
-    ...(await fromConfigMaps(spec.configMapTargetRef ?? [], namespace, lookup)),
-    ...(await fromSecrets(spec.secretTargetRef ?? [], namespace, lookup)),
-    ...(spec.oauth2 === undefined ? {} : await fromOAuth2(spec.oauth2, namespace, lookup)),
+    ...(await fromConfigMaps(spec.configMapTargetRef ?? [], found.namespace, lookup)),
+    ...(await fromSecrets(spec.secretTargetRef ?? [], found.namespace, lookup)),
+    ...(await fromStores(found, workload, { options, lookup, pod })),
+    ...(spec.oauth2 === undefined ? {} : await fromOAuth2(spec.oauth2, found.namespace, lookup)),
     ...fromIdentity,
   };
   return { auth, podIdentity };
 }
 
+/** A TriggerAuthentication or ClusterTriggerAuthentication, and where its Secrets are. */
+interface Found {
+  spec: TriggerAuthenticationSpec;
+  kind: 'TriggerAuthentication' | 'ClusterTriggerAuthentication';
+  name: string;
+  namespace: string;
+}
+
+const storeFields = [
+  'hashiCorpVault',
+  'azureKeyVault',
+  'gcpSecretManager',
+  'awsSecretManager',
+  'boundServiceAccountToken',
+] as const;
+
+async function fromStores(
+  { spec, kind, name, namespace }: Found,
+  workload: Workload,
+  { options, lookup, pod }: Means,
+): Promise<Record<string, Secret>> {
+  const asked = storeFields.find(field => spec[field] !== undefined);
+  if (asked === undefined) return {};
+  const { stores, references, signal } = options;
+  const of = `${kind} "${name}"`;
+  if (stores === undefined) throw new Fault('AUTH_MISSING', `what ${asked} of ${of} holds is not known`);
+  const ask: StoreAsk = {
+    stores,
+    references,
+    lookup,
+    signal,
+    of,
+    clusterWide: kind === 'ClusterTriggerAuthentication',
+    namespace,
+    workloadNamespace: workload.namespace,
+    doubt: options.refused === true,
+  };
+  const template = async () => (await pod()).template;
+  const { hashiCorpVault, azureKeyVault, gcpSecretManager, awsSecretManager } = spec;
+  return {
+    ...(hashiCorpVault === undefined ? {} : await fromVault(hashiCorpVault, ask)),
+    ...(azureKeyVault === undefined ? {} : await fromAzureKeyVault(azureKeyVault, ask)),
+    ...(gcpSecretManager === undefined ? {} : await fromGoogleSecretManager(gcpSecretManager, ask)),
+    ...(awsSecretManager === undefined ? {} : await fromAwsSecretsManager(awsSecretManager, ask, template)),
+    ...(await fromServiceAccounts(spec.boundServiceAccountToken ?? [], ask)),
+  };
+}
+
 /** What an identity adds to the parameters, after checking what KEDA checks. */
-function identityParameters(identity: PodIdentity, name: string): Record<string, Secret> {
-  const { provider, identityId, roleArn, identityOwner } = identity;
+async function identityParameters(
+  { provider, identityId, roleArn, identityOwner }: PodIdentity,
+  { kind, name }: Found,
+  { workload, lookup, pod }: { workload: Workload } & Pick<Means, 'lookup' | 'pod'>,
+): Promise<Record<string, Secret>> {
   const invalid = (problem: string) =>
-    new Fault('MANIFEST_INVALID', `podIdentity of TriggerAuthentication "${name}" ${problem}`);
+    new Fault('MANIFEST_INVALID', `podIdentity of ${kind} "${name}" ${problem}`);
   if (provider === 'azure-workload' && identityId === '') throw invalid('has an empty identityId');
-  if (provider === 'aws-eks' || (provider === 'aws' && identityOwner === 'workload')) {
-    if (provider === 'aws' && roleArn) throw invalid('has both a roleArn and the workload as identityOwner');
-    const what = provider === 'aws' ? 'identityOwner workload' : 'provider aws-eks';
-    throw new Fault(
-      'NOT_SUPPORTED',
-      `${what} of TriggerAuthentication "${name}" is not supported in this version`,
-    );
+  if (provider === 'aws-eks') {
+    const role = await workloadRole((await pod()).template, workload.namespace, lookup);
+    return role === undefined ? {} : { awsRoleArn: new Secret(role) };
   }
-  return provider === 'aws' && roleArn ? { awsRoleArn: new Secret(roleArn) } : {};
+  if (provider !== 'aws') return {};
+  if (identityOwner !== 'workload') return roleArn ? { awsRoleArn: new Secret(roleArn) } : {};
+  if (roleArn) throw invalid('has both a roleArn and the workload as identityOwner');
+  const role = await requireWorkloadRole((await pod()).template, workload.namespace, lookup);
+  return { awsRoleArn: new Secret(role) };
 }

@@ -1,4 +1,5 @@
 import process from 'node:process';
+import type { Tokens } from '../auth/token-source.ts';
 import { systemClock } from '../base/clock.ts';
 import { Fault } from '../base/errors.ts';
 import { silentLog } from '../base/log.ts';
@@ -6,7 +7,7 @@ import { Readings } from '../engine/readings.ts';
 import { Sources } from '../engine/sources.ts';
 import { localReferences } from '../local/references.ts';
 import { formatProblem, type Problem } from '../spec/problem.ts';
-import { hostHttp, hostTokens } from './host.ts';
+import { hostHttp, hostStores, hostTokens } from './host.ts';
 import { loadManifests, type Manifests } from './manifests.ts';
 import { inOrder, type VerifiedTrigger, verify } from './verify.ts';
 
@@ -21,13 +22,19 @@ export async function check(
   { live = false, json = false }: CheckOptions,
 ): Promise<0 | 1> {
   const manifests = await loadManifests(names);
-  const stop = new AbortController();
-  const verified = await verify(manifests, localReferences(manifests.documents), stop.signal);
+  const clock = systemClock;
+  const http = hostHttp();
+  await using tokens = hostTokens(clock, http);
+  await using stores = hostStores(clock, http, tokens);
+  const verified = await verify(manifests, localReferences(manifests.documents), {
+    signal: new AbortController().signal,
+    ...(live ? { stores } : {}),
+  });
   const problems = inOrder([...manifests.problems, ...verified.problems], manifests.documents);
   const notices = inOrder([...manifests.notices, ...verified.notices], manifests.documents);
   for (const problem of problems) say('problem', problem, json);
   for (const notice of notices) say('notice', notice, json);
-  const failed = live ? await readAll(verified.triggers, json) : 0;
+  const failed = live ? await readAll(verified.triggers, tokens, json) : 0;
   if (!json) process.stdout.write(`${summary(manifests, problems.length + failed, notices.length)}\n`);
   return problems.length + failed > 0 ? 1 : 0;
 }
@@ -46,10 +53,9 @@ function summary({ documents, workloads }: Manifests, problems: number, notices:
 }
 
 /** Opens every source and says what it reads. @returns how many could not be read */
-async function readAll(triggers: readonly VerifiedTrigger[], json: boolean): Promise<number> {
+async function readAll(triggers: readonly VerifiedTrigger[], tokens: Tokens, json: boolean): Promise<number> {
   const clock = systemClock;
   const http = hostHttp();
-  await using tokens = hostTokens(clock, http);
   const cluster = {
     get: async () => {
       throw new Fault('NOT_SUPPORTED', 'there is no cluster here to read from');

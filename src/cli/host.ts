@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
+import { type SecretStores, secretStores } from '../auth/stores.ts';
 import { type Tokens, tokenSource } from '../auth/token-source.ts';
 import type { Clock } from '../base/clock.ts';
 import type { HttpOptions } from '../base/http.ts';
@@ -62,6 +63,24 @@ export function hostTokens(clock: Clock, http: HttpOptions): Tokens {
       credentialsFile: environment['GOOGLE_APPLICATION_CREDENTIALS'] || gcloudFile(),
       metadataHost: environment['GCE_METADATA_HOST'],
       project: environment['CLOUDSDK_CORE_PROJECT'],
+    }),
+  });
+}
+
+/** Secret stores, and what the operator was told of them, by the variables that their libraries know. */
+export function hostStores(clock: Clock, http: HttpOptions, tokens: Tokens): SecretStores {
+  return secretStores({
+    clock,
+    http,
+    tokens,
+    vault: given({ address: environment['VAULT_ADDR'], token: secret('VAULT_TOKEN') }),
+    aws: given({
+      region: environment['AWS_REGION'] || environment['AWS_DEFAULT_REGION'],
+      secretsManagerEndpoint:
+        environment['AWS_ENDPOINT_URL_SECRETS_MANAGER'] || environment['AWS_ENDPOINT_URL'],
+    }),
+    google: given({
+      secretManagerEndpoint: environment['CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER'],
     }),
   });
 }

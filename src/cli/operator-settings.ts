@@ -26,6 +26,8 @@ export interface OperatorSettings {
   /** Where ClusterTriggerAuthentications find their Secrets; the operator's own namespace unless given. */
   clusterNamespace: string | undefined;
   restrictSecrets: boolean;
+  /** How long tokens of ServiceAccounts live that triggers use. */
+  tokenLifeMs: number;
   autoscaler: 'hpa' | 'direct';
   lease: { name: string; durationMs: number; renewDeadlineMs: number; retryPeriodMs: number } | undefined;
   prometheus: Address | undefined;
@@ -83,6 +85,7 @@ export function operatorSettings(
     authLabelSelector: variable('WATCH_LABEL_SELECTOR_FOR_TRIGGERAUTH'),
     clusterNamespace: variable('KEDA_CLUSTER_OBJECT_NAMESPACE'),
     restrictSecrets: /^true$/i.test(variable('KEDA_RESTRICT_SECRET_ACCESS') ?? ''),
+    tokenLifeMs: tokenLife(variable),
     autoscaler: choice('--autoscaler', named('autoscaler'), ['hpa', 'direct']),
     lease: bool('leader-elect')
       ? {
@@ -160,6 +163,15 @@ function milliseconds(variable: (name: string) => string | undefined, name: stri
   if (ms === undefined || ms <= 0)
     throw new Fault('USAGE', `${name} needs a duration such as 15s, not "${value}"`);
   return ms;
+}
+
+const hourMs = 3_600_000;
+
+function tokenLife(variable: (name: string) => string | undefined): number {
+  const name = 'KEDA_BOUND_SERVICE_ACCOUNT_TOKEN_EXPIRY';
+  const ms = milliseconds(variable, name, '1h');
+  if (ms >= hourMs && ms <= 6 * hourMs) return ms;
+  throw new Fault('USAGE', `${name} needs a duration from 1h to 6h, not "${variable(name)}"`);
 }
 
 function wholeNumber(name: string, value: string): number {

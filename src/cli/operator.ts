@@ -13,7 +13,7 @@ import { type Leadership, leadership } from '../kube/lease.ts';
 import { loadScaler } from '../scalers/index.gen.ts';
 import { AdmissionCounts } from '../serve/admission-counts.ts';
 import { checkFormula } from './check-formula.ts';
-import { hostHttp, hostTokens } from './host.ts';
+import { hostHttp, hostStores, hostTokens } from './host.ts';
 import { lineLog } from './line-log.ts';
 import { idleFlags, operatorFlags } from './operator-flags.ts';
 import { type Operator, startServers } from './operator-servers.ts';
@@ -72,6 +72,7 @@ async function run(settings: OperatorSettings, { config, clock, log, http }: Mea
   for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => end('told'));
 
   const tokens = hostTokens(clock, http);
+  const stores = hostStores(clock, http, tokens);
   const cluster = createCluster({
     client,
     clock,
@@ -81,6 +82,7 @@ async function run(settings: OperatorSettings, { config, clock, log, http }: Mea
     ...watched(settings),
     clusterNamespace: settings.clusterNamespace ?? namespace,
     restrictSecrets: settings.restrictSecrets,
+    tokenLifeMs: settings.tokenLifeMs,
     checkFormula,
     onSet: (workload, remembered) => engine.set(workload, remembered),
     onRemove: key => engine.remove(key),
@@ -95,6 +97,7 @@ async function run(settings: OperatorSettings, { config, clock, log, http }: Mea
     references: cluster.references,
     loadScaler,
     tokens,
+    stores,
     cluster: {
       get: (path, stop, accept) =>
         client.raw({ method: 'GET', path, signal: stop, ...(accept === undefined ? {} : { accept }) }),
@@ -136,6 +139,7 @@ async function run(settings: OperatorSettings, { config, clock, log, http }: Mea
     await handOver(parts);
     await servers[Symbol.asyncDispose]();
     await cluster[Symbol.asyncDispose]();
+    await stores[Symbol.asyncDispose]();
     await tokens[Symbol.asyncDispose]();
     await client[Symbol.asyncDispose]();
     return 0;

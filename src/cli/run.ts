@@ -15,7 +15,7 @@ import { statusApi } from '../serve/status-api.ts';
 import { formatProblem, type Problem } from '../spec/problem.ts';
 import { consoleLog } from './console-log.ts';
 import { type ApiAddress, apiFile } from './explain.ts';
-import { hostEnvironment, hostHttp, hostTokens } from './host.ts';
+import { hostEnvironment, hostHttp, hostStores, hostTokens } from './host.ts';
 import { loadManifests, type Manifests } from './manifests.ts';
 import { liveReferences } from './reload.ts';
 import { keepHeapSmall } from './small-heap.ts';
@@ -80,7 +80,7 @@ async function requireRunnable(
 ): Promise<Problem[] | undefined> {
   const { documents, workloads } = manifests;
   const references = localReferences(documents);
-  const verified = await verify(manifests, references, new AbortController().signal);
+  const verified = await verify(manifests, references, { signal: new AbortController().signal });
   const local = laptopProblems(
     documents,
     workloads.map(({ workload }) => workload),
@@ -141,6 +141,7 @@ async function runUntilInterrupted(
     onTarget: key => engine.wake(key),
   });
   await using tokens = hostTokens(clock, http);
+  await using stores = hostStores(clock, http, tokens);
   using live = liveReferences(names, manifests.documents, (kind, namespace, name) => {
     console.say(
       clock.now(),
@@ -149,7 +150,7 @@ async function runUntilInterrupted(
     engine.referenceChanged(kind, namespace, name);
   });
   const { references } = live;
-  const engine = createEngine({ world: laptop, references, loadScaler, tokens, clock, log, http });
+  const engine = createEngine({ world: laptop, references, loadScaler, tokens, stores, clock, log, http });
   try {
     const interrupted = interruption(console, laptop);
     const token = new Secret(randomBytes(24).toString('base64url'));

@@ -1,4 +1,5 @@
 import type { References } from '../auth/references.ts';
+import type { SecretStores } from '../auth/stores.ts';
 import { bind, type TriggerBinding } from '../engine/binding.ts';
 import { loadScaler, scalerTypes } from '../scalers/index.gen.ts';
 import { type ManifestDocument, placeProblem } from '../spec/documents.ts';
@@ -25,11 +26,13 @@ export interface Verified {
 /**
  * Everything that can be said of manifests without asking a source: the rules, and the parameters of every
  * trigger with the credentials that the same files hold. What the files lack is a notice, for a cluster may have it.
+ *
+ * @param stores asks secret stores too
  */
 export async function verify(
   manifests: Manifests,
   references: References,
-  signal: AbortSignal,
+  { signal, stores }: { signal: AbortSignal; stores?: SecretStores },
 ): Promise<Verified> {
   const problems: Problem[] = [];
   const notices: Problem[] = [];
@@ -59,6 +62,7 @@ export async function verify(
         references,
         loadScaler,
         signal,
+        ...(stores === undefined ? {} : { stores }),
       });
       const said = judge(loaded, trigger, binding);
       problems.push(...said.problems);

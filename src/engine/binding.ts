@@ -1,7 +1,9 @@
 import { Lookup, type UsedObject } from '../auth/lookup.ts';
 import type { References } from '../auth/references.ts';
-import { resolveAuth } from '../auth/resolve.ts';
+import { type ResolvedAuth, resolveAuth } from '../auth/resolve.ts';
+import type { SecretStores } from '../auth/stores.ts';
 import { Fault, faultOf } from '../base/errors.ts';
+import { fingerprint, type Secret } from '../base/secret.ts';
 import { type BoundTrigger, bindTrigger } from '../scaler/bind.ts';
 import type { AnyScaler } from '../scaler/define.ts';
 import { formatProblem, type Problem } from '../spec/problem.ts';
@@ -15,14 +17,25 @@ export interface BindingOptions {
   signal: AbortSignal;
   /** The folder below which credentials may be read from files; none unless given. */
   fileRoot?: string;
+  /** Without them, what secret stores hold counts as missing. */
+  stores?: SecretStores;
+  /** The credentials found last were refused where they were used. */
+  refused?: boolean;
 }
 
 /** A trigger that is ready to be read, or why it is not. */
 export type TriggerBinding = {
   readonly used: readonly UsedObject[];
+  /** When it is to be bound anew though none of them changed, in epoch milliseconds; Infinity for never. */
+  readonly renewAt: number;
   readonly notices: readonly Problem[];
 } & (
-  | { readonly ok: true; readonly bound: BoundTrigger }
+  | {
+      readonly ok: true;
+      readonly bound: BoundTrigger;
+      /** The same where a trigger is bound anew and nothing of its credentials has changed. */
+      readonly digest: string;
+    }
   | { readonly ok: false; readonly fault: Fault; readonly problems: readonly Problem[] }
 );
 
@@ -42,7 +55,7 @@ export async function bind(
       throw new Fault('TYPE_UNKNOWN', `there is no trigger type "${trigger.type}"`);
     }
     const resolved = await resolveAuth(trigger, workload, { ...options, lookup });
-    const { auth, inline, env, podIdentity, used } = resolved;
+    const { auth, inline, env, podIdentity, used, renewAt } = resolved;
     const context = {
       podIdentity,
       namespace: workload.namespace,
@@ -51,11 +64,21 @@ export async function bind(
     };
     const binding = bindTrigger(scaler, trigger, { metadata: trigger.metadata, auth, inline, env }, context);
     const { notices } = binding;
-    if (binding.ok) return { ok: true, bound: binding.bound, notices, used };
+    if (binding.ok) {
+      const digest = digestOf(resolved);
+      return { ok: true, bound: binding.bound, digest, notices, used, renewAt };
+    }
     const sentences = binding.problems.map(formatProblem).join('; ');
     const fault = new Fault('PARAM_INVALID', `trigger ${trigger.index} (${trigger.type}): ${sentences}`);
-    return { ok: false, fault, problems: binding.problems, notices, used };
+    return { ok: false, fault, problems: binding.problems, notices, used, renewAt };
   } catch (thrown) {
-    return { ok: false, fault: faultOf(thrown), problems: [], notices: [], used: lookup.used };
+    const { used, renewAt } = lookup;
+    return { ok: false, fault: faultOf(thrown), problems: [], notices: [], used, renewAt };
   }
+}
+
+function digestOf({ auth, inline, env, podIdentity }: ResolvedAuth): string {
+  const plain = (secrets: Readonly<Record<string, Secret>>) =>
+    Object.entries(secrets).map(([name, secret]) => [name, secret.reveal()]);
+  return fingerprint(JSON.stringify([plain(auth), plain(inline), env, podIdentity]));
 }

@@ -1,6 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import { isDeepStrictEqual } from 'node:util';
 import type { References } from '../auth/references.ts';
+import type { SecretStores } from '../auth/stores.ts';
 import type { Clock } from '../base/clock.ts';
 import { Fault, faultOf } from '../base/errors.ts';
 import type { HttpOptions } from '../base/http.ts';
@@ -28,6 +29,8 @@ export interface EngineOptions {
   /** The scaler of a type; undefined for a type nobody knows. */
   loadScaler(type: string): Promise<AnyScaler | undefined>;
   tokens: TokenSource;
+  /** Without them, what secret stores hold counts as missing. */
+  stores?: SecretStores;
   /** For the few scalers that read the cluster; none unless given. */
   cluster?: ClusterReader;
   /**
@@ -173,6 +176,7 @@ export function createEngine(options: EngineOptions): Engine {
       loadScaler,
       signal: stop.signal,
       ...(options.fileRoot === undefined ? {} : { fileRoot: options.fileRoot }),
+      ...(options.stores === undefined ? {} : { stores: options.stores }),
     },
     sources,
     readings: new Readings(sources, clock),

@@ -32,6 +32,12 @@ interface Held extends TriggerState {
   used: readonly UsedObject[] | undefined;
   /** Credentials may have changed, or were refused: bind anew before the next reading. */
   stale: boolean;
+  /** The credentials that are in use were refused. */
+  refused: boolean;
+  /** Of the credentials that are in use. */
+  digest: string | undefined;
+  /** When to bind anew though nothing was told of, in epoch milliseconds; Infinity for never. */
+  renewAt: number;
   /** The source told the reading by itself, and no decision has used it yet. */
   told: boolean;
   watch: AbortController | undefined;
@@ -63,6 +69,9 @@ export class Triggers {
       errors: 0,
       used: undefined,
       stale: true,
+      refused: false,
+      digest: undefined,
+      renewAt: Number.POSITIVE_INFINITY,
       told: false,
       watch: undefined,
     }));
@@ -74,8 +83,9 @@ export class Triggers {
 
   /** Binds what is not bound yet, or not any more. Never throws: see the states. */
   async prepare(): Promise<void> {
-    if (this.#held.every(held => !held.stale)) return;
-    await Promise.all(this.#held.map(held => (held.stale ? this.#bind(held) : undefined)));
+    const now = this.#context.clock.now();
+    const due = this.#held.filter(({ stale, renewAt }) => stale || now >= renewAt);
+    if (due.length > 0) await Promise.all(due.map(held => this.#bind(held)));
   }
 
   /** Reads all triggers that have a source; their states have the readings then. Never throws. */
@@ -109,15 +119,21 @@ export class Triggers {
   async #bind(held: Held): Promise<void> {
     // What changes from here on may not be seen any more, and is to be looked up again.
     held.stale = false;
-    const binding = await bind(this.#workload, held.trigger, this.#context.binding);
+    held.renewAt = Number.POSITIVE_INFINITY;
+    const { refused } = held;
+    held.refused = false;
+    const binding = await bind(this.#workload, held.trigger, { ...this.#context.binding, refused });
     if (this.#disposed) return;
     const before = held.bound;
     // Old credentials are used on while new ones cannot be had; those that were taken away are not.
     if (before !== undefined && !binding.ok && binding.fault.retry && binding.fault.code !== 'AUTH_MISSING') {
       held.stale = true;
+      held.refused = refused;
       return;
     }
     held.used = binding.used;
+    held.renewAt = binding.renewAt;
+    if (before !== undefined && binding.ok && binding.digest === held.digest) return;
     if (!binding.ok) {
       this.#letGo(held);
       held.fault = binding.fault;
@@ -125,6 +141,7 @@ export class Triggers {
     }
     const { bound } = binding;
     held.fault = undefined;
+    held.digest = binding.digest;
     for (const { problem, place } of before === undefined ? binding.notices : []) {
       this.#context.log.warn(problem, {
         workload: this.#workload.key,
@@ -192,7 +209,10 @@ export class Triggers {
     held.latencyMs = clock.elapsed() - begun;
     if (!reading.ok) {
       held.errors += 1;
-      if (refusals.has(reading.fault.code)) held.stale = true;
+      if (refusals.has(reading.fault.code)) {
+        held.stale = true;
+        held.refused = true;
+      }
     }
     return reading;
   }

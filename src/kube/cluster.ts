@@ -33,6 +33,8 @@ export interface ClusterOptions {
   clusterNamespace: string;
   /** Read Secrets of `clusterNamespace` only. */
   restrictSecrets: boolean;
+  /** How long tokens of ServiceAccounts live, in milliseconds. */
+  tokenLifeMs: number;
   checkFormula: FormulaCheck;
   /** A workload is there to be run, or a version of it with something in it that matters. */
   onSet(workload: Workload, remembered: Remembered): void;
@@ -77,6 +79,7 @@ export function createCluster(options: ClusterOptions): Cluster {
     discovery,
     clusterNamespace: options.clusterNamespace,
     restrictSecrets: options.restrictSecrets,
+    tokenLifeMs: options.tokenLifeMs,
     ...(options.authLabelSelector === undefined ? {} : { labelSelector: options.authLabelSelector }),
     onChange: options.onReference,
   });

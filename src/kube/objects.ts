@@ -66,6 +66,7 @@ export const resources = {
   pods: resource('', 'Pod', 'pods'),
   secrets: resource('', 'Secret', 'secrets'),
   configMaps: resource('', 'ConfigMap', 'configmaps'),
+  serviceAccounts: resource('', 'ServiceAccount', 'serviceaccounts'),
   limitRanges: resource('', 'LimitRange', 'limitranges'),
   events: resource('events.k8s.io', 'Event', 'events'),
   leases: resource('coordination.k8s.io', 'Lease', 'leases'),

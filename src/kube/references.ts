@@ -11,6 +11,7 @@ import type { KubeClient } from './client.ts';
 import type { Discovery } from './discovery.ts';
 import { NamedObjects } from './named-objects.ts';
 import { type KubeObject, resources } from './objects.ts';
+import { requestToken } from './service-accounts.ts';
 
 export interface ReferencesOptions {
   client: KubeClient;
@@ -23,6 +24,8 @@ export interface ReferencesOptions {
   clusterNamespace: string;
   /** Secrets are read in `clusterNamespace` only (KEDA_RESTRICT_SECRET_ACCESS). */
   restrictSecrets?: boolean;
+  /** How long tokens of ServiceAccounts live, in milliseconds; an hour unless told. */
+  tokenLifeMs?: number;
   /** Only TriggerAuthentications and ClusterTriggerAuthentications with these labels are looked at. */
   labelSelector?: string;
   /** Something that was asked for is there now, is another than it was, or is gone. */
@@ -46,6 +49,7 @@ interface ConfigMapObject extends KubeObject {
 
 /** How long it may take until it is known which TriggerAuthentications there are, in milliseconds. */
 const knownWithinMs = 10_000;
+const hourMs = 3_600_000;
 
 /** Follows TriggerAuthentications from now on; everything else is fetched when it is asked for. */
 export function kubeReferences(options: ReferencesOptions): KubeReferences {
@@ -64,6 +68,12 @@ export function kubeReferences(options: ReferencesOptions): KubeReferences {
     resource: resources.configMaps,
     namespaces: places,
     onChange: (namespace, name) => onChange('ConfigMap', namespace, name),
+  });
+  const accounts = new NamedObjects<KubeObject>({
+    ...shared,
+    resource: resources.serviceAccounts,
+    namespaces: places,
+    onChange: (namespace, name) => onChange('ServiceAccount', namespace, name),
   });
   const { labelSelector } = options;
   const authentications = authenticationSpecs({ ...shared, namespaces, labelSelector, onChange });
@@ -105,6 +115,12 @@ export function kubeReferences(options: ReferencesOptions): KubeReferences {
       const found = await configMaps.read(namespace, name, signal);
       return found && new Map([...entries(found.data, 'utf8'), ...entries(found.binaryData, 'base64')]);
     },
+    async serviceAccount(namespace, name, signal) {
+      const found = await accounts.read(namespace, name, signal);
+      return found && new Map(Object.entries(found.metadata.annotations ?? {}));
+    },
+    serviceAccountToken: (namespace, name, signal) =>
+      requestToken(client, { namespace, name }, { lifeMs: options.tokenLifeMs ?? hourMs, signal }),
     async triggerAuthentication(namespace, name, signal) {
       await known(signal);
       return authentications.get(namespace, name);
@@ -115,7 +131,9 @@ export function kubeReferences(options: ReferencesOptions): KubeReferences {
         : await targetTemplate(workload, signal);
     },
     async [Symbol.asyncDispose]() {
-      await Promise.all([secrets, configMaps, authentications].map(each => each[Symbol.asyncDispose]()));
+      await Promise.all(
+        [secrets, configMaps, accounts, authentications].map(each => each[Symbol.asyncDispose]()),
+      );
     },
   };
 }

@@ -1,4 +1,5 @@
 import type { References } from '../auth/references.ts';
+import { Fault } from '../base/errors.ts';
 import { Secret } from '../base/secret.ts';
 import type { ManifestDocument } from '../spec/documents.ts';
 import { descend, isRecord } from '../spec/field-path.ts';
@@ -16,6 +17,8 @@ export interface LocalObjects {
   /** Undefined where there is no such Secret; of the values by two ways to give them, `stringData` wins. */
   secret(namespace: string, name: string): Values | undefined;
   configMap(namespace: string, name: string): Values | undefined;
+  /** The annotations of a ServiceAccount; undefined where there is none. */
+  serviceAccount(namespace: string, name: string): ReadonlyMap<string, string> | undefined;
   /** The document of what a workload scales or makes Jobs from; undefined where the files lack it. */
   owner(workload: Workload): ManifestDocument | undefined;
 }
@@ -30,6 +33,13 @@ export function localObjects(documents: readonly ManifestDocument[]): LocalObjec
   return {
     secret: (namespace, name) => values('Secret', namespace, name),
     configMap: (namespace, name) => values('ConfigMap', namespace, name),
+    serviceAccount(namespace, name) {
+      const account = byKey.get(['', 'ServiceAccount', namespace, name].join(' '));
+      if (account === undefined) return undefined;
+      const annotations = descend(account.value, ['metadata', 'annotations']);
+      const entries = Object.entries(isRecord(annotations) ? annotations : {});
+      return new Map(entries.map(([key, value]) => [key, String(value)] as const));
+    },
     owner(workload) {
       const { namespace, name } = workload;
       if (workload.kind === 'ScaledJob')
@@ -55,6 +65,13 @@ export function localReferences(documents: readonly ManifestDocument[]): Referen
     async configMap(namespace, name) {
       const values = objects.configMap(namespace, name);
       return values && new Map([...values].map(([key, value]) => [key, value.toString()] as const));
+    },
+    async serviceAccount(namespace, name) {
+      return objects.serviceAccount(namespace, name);
+    },
+    async serviceAccountToken(namespace, name) {
+      const who = `ServiceAccount "${name}" in namespace "${namespace}"`;
+      throw new Fault('NOT_SUPPORTED', `there is no cluster here to give a token of ${who}`);
     },
     async triggerAuthentication(namespace, name) {
       return authentications.get(`${namespace ?? ''}/${name}`);
