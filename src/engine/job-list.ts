@@ -2,6 +2,9 @@ import type { Job, JobCounts } from './ports.ts';
 
 const isFinished = ({ state }: Job) => state === 'succeeded' || state === 'failed';
 
+/** Whether it counts against the Jobs that may run at once. */
+export const takesSlot = (job: Job): boolean => !isFinished(job) && job.worked === undefined;
+
 /** The Jobs of one ScaledJob as they were seen last, and how many have ended since they are watched. */
 export class JobList {
   readonly #jobs = new Map<string, Job>();
@@ -14,6 +17,11 @@ export class JobList {
 
   get unfinished(): readonly Job[] {
     return this.all.filter(job => !isFinished(job));
+  }
+
+  /** Those that take a slot. */
+  get working(): readonly Job[] {
+    return this.all.filter(takesSlot);
   }
 
   /** How many of those that are there have finished. */
@@ -33,17 +41,18 @@ export class JobList {
   /**
    * Takes what is new of one Job.
    *
-   * @returns whether it has finished and had not before
+   * @returns whether it makes room and did not before
    */
   set(job: Job): boolean {
     const before = this.#jobs.get(job.name);
     // News of a Job may overtake a list that was made before; what has finished stays finished.
     if (before !== undefined && isFinished(before) && !isFinished(job)) return false;
     this.#jobs.set(job.name, job);
-    if (!isFinished(job) || (before !== undefined && isFinished(before))) return false;
-    if (job.state === 'succeeded') this.#succeeded += 1;
-    else this.#failed += 1;
-    return true;
+    if (isFinished(job) && (before === undefined || !isFinished(before))) {
+      if (job.state === 'succeeded') this.#succeeded += 1;
+      else this.#failed += 1;
+    }
+    return !takesSlot(job) && (before === undefined || takesSlot(before));
   }
 
   delete(name: string): void {

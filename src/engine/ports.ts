@@ -103,6 +103,11 @@ export interface Job {
   finishedAt?: number;
   /** The ScaledJob's generation it was made from. */
   generation?: number;
+  /**
+   * Set where its work is done and the Job does not say so yet, as in a cluster for a second: it takes no slot any
+   * more, but has not finished.
+   */
+  worked?: true;
   /** Present on a Job that carries messages. */
   task?: Task;
 }

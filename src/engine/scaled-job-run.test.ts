@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { engineBed, scaledJob, trigger } from '../../test/engine-bed.ts';
 import { Fault } from '../base/errors.ts';
 import type { ScaledJob } from '../spec/workload.ts';
+import type { Job } from './ports.ts';
 
 /** A ScaledJob and its engine; the world tells the engine of Jobs that end. */
 function running(over: Partial<ScaledJob> = {}) {
@@ -126,8 +127,28 @@ describe('a ScaledJob that counts', () => {
     const [first] = run.jobs;
 
     await run.finish(first?.name ?? '');
+    await run.clock.advance(100);
 
     expect(run.running).toHaveLength(1);
+    expect(run.report?.jobs).toMatchObject({ succeeded: 1 });
+  });
+
+  it('is decided on at once when the work of a Job is done, and not again when the Job says so', async () => {
+    const run = running({ maxReplicaCount: 1 });
+    run.source.value = 2;
+    await run.begin();
+    const [first] = run.jobs;
+
+    if (first !== undefined) first.worked = true;
+    run.bed.engine.jobChanged(run.workload.key, { ...first } as Job);
+    await run.clock.advance(100);
+    const whenDone = run.jobs.length;
+    const { length: asked } = run.source.asked;
+    await run.finish(first?.name ?? '');
+    await run.clock.advance(100);
+
+    expect(whenDone).toBe(2);
+    expect(run.source.asked).toHaveLength(asked);
     expect(run.report?.jobs).toMatchObject({ succeeded: 1 });
   });
 
@@ -218,6 +239,23 @@ describe('a ScaledJob that delivers', () => {
 
     expect(run.queue.acknowledged).toEqual(['a', 'b', 'c']);
     expect(run.clock.elapsed()).toBeLessThan(100);
+  });
+
+  it('fills the slot of a Job whose work is done, and settles its message when the Job says so', async () => {
+    const run = delivering({ maxReplicaCount: 1 });
+    for (const id of ['a', 'b', 'c']) run.queue.send(id);
+    await run.begin();
+    const [first] = run.jobs;
+
+    if (first !== undefined) first.worked = true;
+    run.bed.engine.jobChanged(run.workload.key, { ...first } as Job);
+    await run.poll(2);
+    const settledBefore = [...run.queue.acknowledged];
+    await run.finish(first?.name ?? '');
+
+    expect(run.jobs).toHaveLength(2);
+    expect(settledBefore).toEqual([]);
+    expect(run.queue.acknowledged).toEqual(['a']);
   });
 
   it('says which trigger cannot be delivered', async () => {

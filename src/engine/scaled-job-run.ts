@@ -31,6 +31,12 @@ const partlyFailing = condition(
 );
 const failing = condition('False', 'TriggerError', 'No trigger is active and at least one cannot be read.');
 
+/**
+ * Between the end of a Job's work and the next reading, in milliseconds: whoever works tells the source as it ends, and
+ * an answer from before that would bring a Job too many. Jobs that end together make room together.
+ */
+const settleMs = 100;
+
 /** Finished Jobs beyond the history limits before they are deleted without waiting for the next poll. */
 const surplusBeforeCleaning = 50;
 
@@ -51,6 +57,7 @@ export function runScaledJob(
   let refillAgain = false;
   /** Why delivery has not started. */
   let blockedBy: Fault | undefined;
+  let settling: Disposable | undefined;
   let cleaning: Promise<void> | undefined;
   const cleaningStop = new AbortController();
   let closed = false;
@@ -105,11 +112,11 @@ export function runScaledJob(
   }
 
   function countOf(): Pick<JobsSeen, 'running' | 'pending'> {
-    const { unfinished } = jobs;
+    const { working } = jobs;
     const { pendingPodConditions } = workload.scalingStrategy;
     return {
-      running: unfinished.length,
-      pending: unfinished.filter(job => isPending(job, pendingPodConditions)).length,
+      running: working.length,
+      pending: working.filter(job => isPending(job, pendingPodConditions)).length,
     };
   }
 
@@ -204,6 +211,11 @@ export function runScaledJob(
     delivery?.jobDeleted(name);
   }
 
+  function settled(): void {
+    settling = undefined;
+    onChange();
+  }
+
   /** A Job that finished made room: what waits for it need not wait for the next poll. */
   function refill(): void {
     if (closed || paused) return;
@@ -267,17 +279,18 @@ export function runScaledJob(
     isNews: async () => false,
     metric: async () => ({ kind: 'missing' }),
     jobChanged(job) {
-      const finished = jobs.set(job);
+      const madeRoom = jobs.set(job);
       delivery?.jobChanged(job);
       if (memory.report !== undefined) tell(memory.report.why);
-      if (!finished) return;
+      if (!madeRoom) return;
       if (delivery !== undefined) refill();
-      else onChange();
+      else settling ??= clock.after(settleMs, settled);
     },
     jobGone: gone,
     referenceChanged: (kind, namespace, name) => triggers.changed(kind, namespace, name),
     async close() {
       closed = true;
+      settling?.[Symbol.dispose]();
       cleaningStop.abort();
       await delivery?.[Symbol.asyncDispose]();
       await Promise.all([refilling, cleaning]);

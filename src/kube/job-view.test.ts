@@ -62,6 +62,7 @@ describe('what is kept of a Job', () => {
 });
 
 describe('a Job with its pods', () => {
+  const complete = [{ type: 'Complete', status: 'True' }];
   const pod = (phase: string) => ({ namespace: 'team', job: 'j', phase, conditions: ['PodScheduled'] });
 
   it.each([
@@ -73,6 +74,17 @@ describe('a Job with its pods', () => {
 
     expect(job.state).toBe(state);
     expect(job.pods).toEqual(pods.map(({ phase, conditions }) => ({ phase, conditions })));
+  });
+
+  it.each([
+    ['has worked, where its one pod succeeded', { completions: 1 }, {}, true],
+    ['has not, where that was one of several', { completions: 2 }, {}, undefined],
+    ['has not, where its pods decide when it is over', {}, {}, undefined],
+    ['has finished, where it says so itself', { completions: 1 }, { conditions: complete }, undefined],
+  ])('%s', (_title, spec, status, worked) => {
+    const kept = viewJob({ metadata, spec, status }) as KeptJob;
+
+    expect(jobOf(kept, undefined, true).worked).toBe(worked);
   });
 
   it('has a stand-in for the pods that nobody watches, so that it does not count as pending', () => {

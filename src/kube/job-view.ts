@@ -5,6 +5,7 @@ import type { KubeObject } from './objects.ts';
 
 /** A Job of batch/v1, as far as we look at it. */
 export interface JobObject extends KubeObject {
+  spec?: { completions?: number };
   status?: {
     ready?: number;
     completionTime?: string;
@@ -30,6 +31,8 @@ export interface KeptJob {
   readonly state: Job['state'];
   readonly createdAt: number;
   readonly finishedAt: number | undefined;
+  /** Whether one pod that succeeds is all it takes. */
+  readonly single: boolean;
   readonly generation: number | undefined;
   readonly template: string | undefined;
   readonly task: Task | undefined;
@@ -49,7 +52,7 @@ export interface KeptPod {
 }
 
 /** Sees what matters in a Job; undefined where it belongs to no ScaledJob. */
-export function viewJob({ metadata, status = {} }: JobObject): KeptJob | undefined {
+export function viewJob({ metadata, spec = {}, status = {} }: JobObject): KeptJob | undefined {
   const { namespace = '', name, uid, labels = {}, annotations = {}, finalizers = [] } = metadata;
   const owner = metadata.ownerReferences?.find(each => each.controller && each.kind === 'ScaledJob');
   const scaledJob = owner?.name ?? labels[marks.scaledJobName];
@@ -68,6 +71,7 @@ export function viewJob({ metadata, status = {} }: JobObject): KeptJob | undefin
     state: stateOf(ended?.type, status.ready ?? 0),
     createdAt: timeOf(metadata.creationTimestamp) ?? 0,
     finishedAt: ended && timeOf(status.completionTime ?? ended.lastTransitionTime),
+    single: spec.completions === 1,
     generation: generation === undefined ? undefined : Number(generation),
     template: annotations[marks.template],
     task: taskIn(annotations[marks.task]),
@@ -87,6 +91,10 @@ export function viewPod({ metadata, status = {} }: PodObject): KeptPod | undefin
   return { namespace: metadata.namespace ?? '', job, phase: status.phase ?? 'Pending', conditions };
 }
 
+/** Names one Job among all that ever had its name. */
+export const jobId = ({ namespace, name, uid }: Pick<KeptJob, 'namespace' | 'name' | 'uid'>): string =>
+  `${namespace}/${name}/${uid}`;
+
 /** Whether it has ended. */
 export const isFinished = ({ state }: Pick<Job, 'state'>): boolean =>
   state === 'succeeded' || state === 'failed';
@@ -95,8 +103,9 @@ export const isFinished = ({ state }: Pick<Job, 'state'>): boolean =>
  * The Job as the engine sees it.
  *
  * @param pods of the Job; where pods are not watched, what its status says of them stands in
+ * @param hasWorked whether one of them has succeeded
  */
-export function jobOf(kept: KeptJob, pods: readonly KeptPod[] | undefined): Job {
+export function jobOf(kept: KeptJob, pods: readonly KeptPod[] | undefined, hasWorked = false): Job {
   const { name, createdAt, finishedAt, generation, task } = kept;
   const shown = pods?.map(({ phase, conditions }) => ({ phase, conditions })) ?? standIn(kept);
   const seen = pods?.some(({ phase }) => phase === 'Running' || phase === 'Succeeded') ?? false;
@@ -104,6 +113,7 @@ export function jobOf(kept: KeptJob, pods: readonly KeptPod[] | undefined): Job 
   const job: Job = { name, state, pods: shown, createdAt };
   if (finishedAt !== undefined) job.finishedAt = finishedAt;
   if (generation !== undefined) job.generation = generation;
+  if (hasWorked && kept.single && !isFinished(kept)) job.worked = true;
   if (task !== undefined) job.task = task;
   return job;
 }

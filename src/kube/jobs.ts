@@ -9,9 +9,11 @@ import type { KubeClient } from './client.ts';
 import { finalizerRemoval, type PatchStep, removeFinalizer } from './finalizers.ts';
 import { jobObject, taskSecret, templateDigest } from './job-object.ts';
 import { JobStore } from './job-store.ts';
+import { watchSuccesses } from './job-successes.ts';
 import {
   isFinished,
   type JobObject,
+  jobId,
   jobOf,
   type KeptJob,
   type KeptPod,
@@ -89,6 +91,9 @@ export function kubeJobs(options: KubeJobsOptions): KubeJobs {
   // Every call under way listens to it.
   setMaxListeners(0, stop.signal);
   let pods: readonly Reflector<KeptPod>[] | undefined;
+  let successes: AsyncDisposable | undefined;
+  /** Jobs one of whose pods has succeeded, and that have not said so themselves. */
+  const worked = new Set<string>();
   let leading = false;
   const releases = keyedWork({
     clock,
@@ -121,7 +126,11 @@ export function kubeJobs(options: KubeJobsOptions): KubeJobs {
   function put(job: KeptJob, from: 'watch' | 'answer'): void {
     const before = store.set(job, from);
     if (before === 'stale') return;
-    if (before !== undefined && before.uid !== job.uid) onJobGone(job.workload, job.name);
+    if (before !== undefined && before.uid !== job.uid) {
+      worked.delete(jobId(before));
+      onJobGone(job.workload, job.name);
+    }
+    if (isFinished(job)) worked.delete(jobId(job));
     if (leading && job.finalizerAt >= 0 && releasable(job)) releases.ask(idOf(job));
     if (before === undefined || before.uid !== job.uid || changed(before, job))
       onJob(job.workload, viewOf(job));
@@ -129,6 +138,7 @@ export function kubeJobs(options: KubeJobsOptions): KubeJobs {
 
   function gone(job: Pick<KeptJob, 'workload' | 'namespace' | 'name' | 'uid'>): void {
     unseen.delete(idOf(job));
+    worked.delete(jobId(job));
     if (store.delete(job)) onJobGone(job.workload, job.name);
   }
 
@@ -180,7 +190,14 @@ export function kubeJobs(options: KubeJobsOptions): KubeJobs {
   }
 
   function viewOf(job: KeptJob): Job {
-    return jobOf(job, pods === undefined ? undefined : store.podsOf(job));
+    return jobOf(job, pods === undefined ? undefined : store.podsOf(job), worked.has(jobId(job)));
+  }
+
+  function succeeded(id: string): void {
+    const job = find(id.slice(0, id.lastIndexOf('/')));
+    if (job === undefined || jobId(job) !== id || !job.single || isFinished(job)) return;
+    worked.add(id);
+    onJob(job.workload, viewOf(job));
   }
 
   async function whenSynced(signal: AbortSignal): Promise<void> {
@@ -335,6 +352,8 @@ export function kubeJobs(options: KubeJobsOptions): KubeJobs {
     },
     async listJobs(workload, signal) {
       await Promise.all([whenSynced(signal), watchPods(workload, signal)]);
+      // Nothing waits for it, as the Jobs will say the same.
+      successes ??= watchSuccesses({ ...options, onSuccess: succeeded });
       if (unseen.size > 0) await lookForUnseen(workload, signal);
       return store.of(workload).map(viewOf);
     },
@@ -370,6 +389,7 @@ export function kubeJobs(options: KubeJobsOptions): KubeJobs {
     async [Symbol.asyncDispose]() {
       stop.abort(new Fault('CANCELLED', 'the Jobs are not watched any more'));
       await Promise.all([...watches, ...(pods ?? [])].map(watch => watch[Symbol.asyncDispose]()));
+      await successes?.[Symbol.asyncDispose]();
       await releases[Symbol.asyncDispose]();
     },
   };

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Installed } from '../e2e/eventide.ts';
-import { type ClusterObject, clusterOf } from './bed.ts';
+import { type ClusterObject, clusterOf, until } from './bed.ts';
 import { countJobs, hasSucceeded, jobTemplate, type PodQueues, podQueues } from './counted-jobs.ts';
 import { installOperator, type RunningOperator, startOperator } from './operator.ts';
 
@@ -45,11 +45,17 @@ clusterOf('ScaledJobs that count, in a cluster', {}, cluster => {
       });
       let most = 0;
 
-      const jobs = await counted.waitFor(all => {
-        most = Math.max(most, all.filter(job => !hasSucceeded(job)).length);
-        return all.filter(hasSucceeded).length >= 80;
-      }, 120_000);
+      await until(
+        async () => {
+          const pods = await cluster().list(`/api/v1/namespaces/${counted.namespace}/pods`);
+          most = Math.max(most, pods.filter(({ status }) => status.phase !== 'Succeeded').length);
+          return (await counted.jobs()).filter(hasSucceeded).length;
+        },
+        done => done >= 80,
+        { timeoutMs: 120_000, everyMs: 200 },
+      );
 
+      const jobs = await counted.jobs();
       expect(jobs).toHaveLength(80);
       expect(most).toBe(20);
     },

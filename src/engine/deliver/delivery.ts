@@ -4,6 +4,7 @@ import { Fault, faultOf } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
 import type { Claim } from '../../scaler/delivery.ts';
 import type { DeliverySpec, ScaledJob } from '../../spec/workload.ts';
+import { takesSlot } from '../job-list.ts';
 import type { Job, Task, World } from '../ports.ts';
 import { agenda } from './agenda.ts';
 import { jobCreation } from './creation.ts';
@@ -185,7 +186,7 @@ export function startDelivery(
   function jobChanged(job: Job): void {
     const finished = isFinished(job);
     const task = ledger.task(job.name) ?? adopt(job);
-    if (finished || task?.job === 'finished' || task?.job === 'deleted') unfinished.delete(job.name);
+    if (!takesSlot(job) || task?.job === 'finished' || task?.job === 'deleted') unfinished.delete(job.name);
     else unfinished.add(job.name);
     if (task === undefined || task.job === 'deleted') return;
     creation.isThere(task);
@@ -270,7 +271,7 @@ export function startDelivery(
       for (const job of jobs) {
         // What the world told of a Job since is newer than the list.
         if (ledger.task(job.name) !== undefined) continue;
-        if (!isFinished(job)) unfinished.add(job.name);
+        if (takesSlot(job)) unfinished.add(job.name);
         if (job.task !== undefined) entered.push([enter(job, job.task), job]);
       }
       for (const [task, job] of entered) takeUp(task, job);
