@@ -3,6 +3,7 @@ import { printTable } from './table.ts';
 
 /** One file per family of sources under bench/sources/; each starts the server it measures against. */
 const families: Record<string, () => Promise<Bench>> = {
+  kafka: async () => (await import('./sources/kafka.ts')).kafkaBench,
   redis: async () => (await import('./sources/redis.ts')).redisBench,
 };
 
