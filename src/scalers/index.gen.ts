@@ -12,6 +12,7 @@ const modules: Readonly<Record<string, () => Promise<{ default: AnyScaler }>>> =
   'metrics-api': () => import('./metrics-api.ts'),
   'postgresql': () => import('./postgresql.ts'),
   'prometheus': () => import('./prometheus.ts'),
+  'rabbitmq': () => import('./rabbitmq.ts'),
   'redis': () => import('./redis.ts'),
   'redis-cluster': () => import('./redis-cluster.ts'),
   'redis-cluster-streams': () => import('./redis-cluster-streams.ts'),

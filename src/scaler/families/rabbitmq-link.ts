@@ -158,6 +158,7 @@ class Link implements AmqpLink {
   }
 
   async channel(signal: AbortSignal): Promise<AmqpChannel> {
+    if (signal.aborted) throw networkFault(signal.reason, this.name, signal);
     if (this.#end !== undefined) throw this.#end;
     let number = 1;
     while (this.#channels.has(number)) number += 1;
@@ -175,7 +176,6 @@ class Link implements AmqpLink {
     const stop = () => channel.close();
     signal.addEventListener('abort', stop, { once: true });
     try {
-      if (signal.aborted) stop();
       await channel.call(methods.channelOpen, writer => writer.short(''));
       return channel;
     } catch (thrown) {
