@@ -41,16 +41,21 @@ export interface ServerProcess extends AsyncDisposable {
 }
 
 /**
- * Starts a program as the unprivileged user, and waits until `isReady` says so.
+ * Starts a program as the unprivileged user, or as whoever runs the tests where it does not mind, and waits until
+ * `isReady` says so.
  *
  * @throws what it printed, where it ends before
  */
 export async function startProgram(
   command: readonly [program: string, ...args: string[]],
-  { cwd, isReady }: { cwd: string; isReady(): Promise<boolean> },
+  { cwd, isReady, asOurselves = false }: { cwd: string; isReady(): Promise<boolean>; asOurselves?: boolean },
 ): Promise<ServerProcess> {
   const [program, ...args] = command;
-  const child = spawn(program, args, { ...unprivileged, cwd, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(program, args, {
+    ...(asOurselves ? {} : unprivileged),
+    cwd,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   let printed = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8').on('data', (text: string) => {

@@ -113,7 +113,8 @@ async function sourceHash(): Promise<string> {
   return hash.digest('hex').slice(0, 16);
 }
 
-async function build(path: string, into: (folder: string) => Promise<string>): Promise<void> {
+/** Puts at `path` what `into` makes in a folder of its own, at once or not at all. */
+export async function build(path: string, into: (folder: string) => Promise<string>): Promise<void> {
   const folder = await mkdtemp(`${path}-`);
   try {
     await rename(await into(folder), path);
@@ -139,7 +140,11 @@ async function buildKwok(folder: string): Promise<string> {
   return join(folder, 'kwok');
 }
 
-function go(args: string[], { cwd, env = {} }: { cwd: string; env?: Record<string, string> }): Promise<void> {
+/** Runs Go without C. @throws what it printed, when it fails */
+export function go(
+  args: string[],
+  { cwd, env = {} }: { cwd: string; env?: Record<string, string> },
+): Promise<void> {
   const child = spawn('go', args, {
     cwd,
     env: { ...process.env, CGO_ENABLED: '0', ...env },
@@ -159,7 +164,7 @@ function go(args: string[], { cwd, env = {} }: { cwd: string; env?: Record<strin
 }
 
 /** Holds the lock file until disposed; one whose holder has died is taken over. */
-async function locked(path: string, say: (line: string) => void): Promise<AsyncDisposable> {
+export async function locked(path: string, say: (line: string) => void): Promise<AsyncDisposable> {
   for (let said = false; ; said = true) {
     const file = await open(path, 'wx').catch(() => undefined);
     if (file !== undefined) {
@@ -168,7 +173,7 @@ async function locked(path: string, say: (line: string) => void): Promise<AsyncD
       return { [Symbol.asyncDispose]: () => rm(path, { force: true }) };
     }
     if (await abandoned(path)) await rm(path, { force: true });
-    else if (!said) say('another process is building the control plane of the cluster tests: waiting for it');
+    else if (!said) say('another process is building what a test needs: waiting for it');
     await pause(500);
   }
 }
