@@ -76,6 +76,14 @@ public class Tool {
         admin.createTopics(topics).all().get();
         return "";
       }
+      case "place": {
+        Map<Integer, List<Integer>> brokers = new HashMap<>();
+        for (int index = 2; index < words.length; index++) {
+          brokers.put(index - 2, List.of(Integer.parseInt(words[index])));
+        }
+        admin.createTopics(List.of(new NewTopic(words[1], brokers))).all().get();
+        return "";
+      }
       case "grow":
         admin.createPartitions(Map.of(words[1], NewPartitions.increaseTo(Integer.parseInt(words[2])))).all().get();
         return "";

@@ -47,6 +47,14 @@ export interface Kafka extends AsyncDisposable {
   restart(): Promise<void>;
 }
 
+/** A broker that another one is the controller of. */
+export interface SecondKafka extends AsyncDisposable {
+  stop(): Promise<void>;
+  start(): Promise<void>;
+}
+
+const clusterId = 'MkU3OEVBNTcwNTJENDM2Qg';
+
 /** Starts a broker that is its own controller; a temporary folder holds what it stores. */
 export async function startKafka(): Promise<Kafka> {
   const folder = await mkdtemp(join(tmpdir(), 'eventide-kafka-'));
@@ -60,8 +68,7 @@ export async function startKafka(): Promise<Kafka> {
     '--add-scram',
     `${mechanism}=[name="${user.username}",password="${user.password}"]`,
   ]);
-  const format = ['format', '-t', 'MkU3OEVBNTcwNTJENDM2Qg', '-c', file, ...scram];
-  await promisify(execFile)('java', [...quiet, '-cp', classes, 'kafka.tools.StorageTool', ...format]);
+  await format(file, scram);
 
   let server = await startServer(file);
   let tool: Tool | undefined;
@@ -85,32 +92,71 @@ export async function startKafka(): Promise<Kafka> {
   };
 }
 
+/** Starts broker 2 of the cluster, with nothing but a plaintext listener. */
+export async function startSecond(first: Kafka): Promise<SecondKafka> {
+  const folder = await mkdtemp(join(tmpdir(), 'eventide-kafka-'));
+  const file = join(folder, 'server.properties');
+  const more = {
+    'process.roles': 'broker',
+    'node.id': '2',
+    'controller.quorum.voters': `1@${first.address.controller}`,
+    listeners: `PLAINTEXT://${host}:${await closedPort()}`,
+    'log.dirs': join(folder, 'data'),
+  };
+  await writeFile(file, text({ ...shared, ...more }));
+  await format(file, []);
+  let server = await startServer(file);
+  return {
+    stop: () => server.stop('SIGTERM'),
+    async start() {
+      server = await startServer(file);
+    },
+    async [Symbol.asyncDispose]() {
+      await server.stop('SIGKILL');
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+async function format(file: string, more: readonly string[]): Promise<void> {
+  const tool = ['kafka.tools.StorageTool', 'format', '-t', clusterId, '-c', file, ...more];
+  await promisify(execFile)('java', [...quiet, '-cp', classes, ...tool]);
+}
+
+const text = (settings: Readonly<Record<string, string>>) =>
+  Object.entries(settings)
+    .map(([name, value]) => `${name}=${value.replaceAll('\n', '\\n')}\n`)
+    .join('');
+
+const each = (write: (name: (typeof listeners)[number]) => string) => listeners.map(write).join(',');
+
+const shared: Readonly<Record<string, string>> = {
+  'controller.listener.names': 'CONTROLLER',
+  'inter.broker.listener.name': 'PLAINTEXT',
+  'listener.security.protocol.map': each(name => `${name.toUpperCase()}:${protocols[name]}`),
+  'auto.create.topics.enable': 'false',
+  'offsets.topic.num.partitions': '4',
+  'offsets.topic.replication.factor': '1',
+  'transaction.state.log.replication.factor': '1',
+  'transaction.state.log.min.isr': '1',
+  'group.initial.rebalance.delay.ms': '0',
+  'authorizer.class.name': 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
+  'allow.everyone.if.no.acl.found': 'true',
+  'super.users': 'User:ANONYMOUS',
+};
+
 function settings(folder: string, address: Kafka['address']): string {
-  const each = (write: (name: (typeof listeners)[number]) => string) => listeners.map(write).join(',');
   const plain = `org.apache.kafka.common.security.plain.PlainLoginModule required user_${user.username}="${user.password}";`;
   const scram = 'org.apache.kafka.common.security.scram.ScramLoginModule required;';
   const bearer =
     'org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";';
   const all: Record<string, string> = {
+    ...shared,
     'process.roles': 'broker,controller',
     'node.id': '1',
     'controller.quorum.voters': `1@${address.controller}`,
-    'controller.listener.names': 'CONTROLLER',
-    'inter.broker.listener.name': 'PLAINTEXT',
     listeners: each(name => `${name.toUpperCase()}://${address[name]}`),
-    'listener.security.protocol.map': each(name => `${name.toUpperCase()}:${protocols[name]}`),
     'log.dirs': join(folder, 'data'),
-    'auto.create.topics.enable': 'false',
-    'offsets.topic.num.partitions': '4',
-    'offsets.topic.replication.factor': '1',
-    'transaction.state.log.replication.factor': '1',
-    'transaction.state.log.min.isr': '1',
-    'share.coordinator.state.topic.replication.factor': '1',
-    'share.coordinator.state.topic.min.isr': '1',
-    'group.initial.rebalance.delay.ms': '0',
-    'authorizer.class.name': 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
-    'allow.everyone.if.no.acl.found': 'true',
-    'super.users': 'User:ANONYMOUS',
     'ssl.keystore.type': 'PEM',
     'ssl.keystore.certificate.chain': serverCertificate,
     'ssl.keystore.key': serverKey,
@@ -127,9 +173,7 @@ function settings(folder: string, address: Kafka['address']): string {
     all[`listener.name.${name}.scram-sha-256.sasl.jaas.config`] = scram;
     all[`listener.name.${name}.scram-sha-512.sasl.jaas.config`] = scram;
   }
-  return Object.entries(all)
-    .map(([name, value]) => `${name}=${value.replaceAll('\n', '\\n')}\n`)
-    .join('');
+  return text(all);
 }
 
 async function startServer(file: string): Promise<{ stop(signal: NodeJS.Signals): Promise<void> }> {

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { Fault, faultOf } from '../../base/errors.ts';
 import type { AskAt, KafkaClient } from './kafka.ts';
 import { faultOfCode, groupNotFound, isPassing, noError } from './kafka-errors.ts';
@@ -53,6 +54,24 @@ const pausesMs = [100, 300];
  * @throws Fault of the source where nothing could be read
  */
 export async function readPositions(
+  client: KafkaClient,
+  asks: readonly OffsetsAsk[],
+  at: AskAt,
+): Promise<(Position[] | Fault)[]> {
+  // Hundreds of requests may wait at the same time, more than another's signal expects to have listeners.
+  const own = new AbortController();
+  setMaxListeners(0, own.signal);
+  const stop = () => own.abort(at.signal.reason);
+  if (at.signal.aborted) stop();
+  at.signal.addEventListener('abort', stop, { once: true });
+  try {
+    return await readPatiently(client, asks, { ...at, signal: own.signal });
+  } finally {
+    at.signal.removeEventListener('abort', stop);
+  }
+}
+
+async function readPatiently(
   client: KafkaClient,
   asks: readonly OffsetsAsk[],
   at: AskAt,

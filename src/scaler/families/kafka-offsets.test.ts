@@ -1,0 +1,135 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Kafka, kafkaInstalled, startKafka, startSecond } from '../../../test/kafka/server.ts';
+import { Fault } from '../../base/errors.ts';
+import { type KafkaClient, kafkaClient } from './kafka.ts';
+import type { KafkaLink } from './kafka-link.ts';
+import { apis } from './kafka-messages.ts';
+import { type OffsetsAsk, readPositions } from './kafka-offsets.ts';
+
+const { signal } = new AbortController();
+const at = { now: 0, signal };
+
+const name = (what: string) => `${what}-${randomUUID().slice(0, 8)}`;
+
+function clientOf(address: string): KafkaClient {
+  const [host = '', port] = address.split(':');
+  return kafkaClient([{ host, port: Number(port) }], { clientName: 'test' });
+}
+
+/** The same brokers, as if they knew only what those before Kafka 3.0 know. */
+function before30(client: KafkaClient): KafkaClient {
+  const old = (link: KafkaLink): KafkaLink => ({
+    name: link.name,
+    open: true,
+    supports: (api, version) =>
+      version < 4 && api !== apis.consumerGroupDescribe && link.supports(api, version),
+    ask: (call, stop) => link.ask(call, stop),
+    [Symbol.asyncDispose]: () => link[Symbol.asyncDispose](),
+  });
+  return {
+    name: client.name,
+    links: 0,
+    any: async asked => old(await client.any(asked)),
+    to: async (broker, asked) => old(await client.to(broker, asked)),
+    [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
+  };
+}
+
+const ask = (group: string, ...topics: string[]): OffsetsAsk => ({ group, topics, partitions: undefined });
+
+describe.skipIf(!kafkaInstalled)('positions, in a cluster of two brokers', () => {
+  let kafka: Kafka;
+  let second: Awaited<ReturnType<typeof startSecond>>;
+
+  beforeAll(async () => {
+    kafka = await startKafka();
+    second = await startSecond(kafka);
+  }, 90_000);
+
+  afterAll(async () => {
+    await second[Symbol.asyncDispose]();
+    await kafka[Symbol.asyncDispose]();
+  });
+
+  it('are read of every leader and coordinator, over one connection to each', async () => {
+    const topic = name('topic');
+    await kafka.tool('place', topic, 1, 2, 2, 1);
+    const groups = Array.from({ length: 12 }, () => name('group'));
+    for (const [partition, count] of [3, 5, 0, 7].entries()) {
+      if (count > 0) await kafka.tool('produce', topic, partition, count, 'a message');
+    }
+    await kafka.tool('commit', groups.join(','), topic, '0=1', '1=2', '3=7');
+    await using client = clientOf(kafka.address.plaintext);
+
+    const found = await readPositions(
+      client,
+      groups.map(group => ask(group, topic)),
+      at,
+    );
+
+    const wanted = [
+      { topic, partition: 0, committed: 1, end: 3 },
+      { topic, partition: 1, committed: 2, end: 5 },
+      { topic, partition: 2, committed: -1, end: 0 },
+      { topic, partition: 3, committed: 7, end: 7 },
+    ];
+    const sorted = found.map(each =>
+      each instanceof Fault ? each : each.sort((a, b) => a.partition - b.partition),
+    );
+    expect(sorted).toEqual(groups.map(() => wanted));
+    expect(client.links).toBe(2);
+  });
+
+  it('are the same by the requests of older brokers', async () => {
+    const topic = name('topic');
+    const groups = Array.from({ length: 5 }, () => name('group'));
+    await kafka.tool('place', topic, 1, 2);
+    await kafka.tool('produce', topic, 1, 4, 'a message');
+    await kafka.tool('commit', groups.join(','), topic, '0=0', '1=3');
+    await kafka.tool('join', groups[0] ?? '', topic, 'classic');
+    const asks = groups.flatMap(group => [ask(group, topic), ask(group)]);
+    await using client = clientOf(kafka.address.plaintext);
+
+    const today = await readPositions(client, asks, at);
+    const then = await readPositions(before30(client), asks, at);
+    await kafka.tool('leave', groups[0] ?? '');
+
+    expect(today).toHaveLength(10);
+    expect(today).not.toContainEqual(expect.any(Fault));
+    expect(then).toEqual(today);
+  });
+
+  it('are known of one broker while the other is gone, and of both when it is back', async () => {
+    const [here, there] = [name('here'), name('there')];
+    await kafka.tool('place', here, 1);
+    await kafka.tool('place', there, 2);
+    const groups = Array.from({ length: 12 }, () => name('group'));
+    await kafka.tool('commit', groups.join(','), here, '0=0');
+    await kafka.tool('commit', groups.join(','), there, '0=0');
+    await using client = clientOf(kafka.address.plaintext);
+    const asks = groups.flatMap(group => [ask(group, here), ask(group, there)]);
+    const read = async () => {
+      const found = await readPositions(client, asks, at);
+      return found.map(each => (each instanceof Fault ? each.code : each[0]?.topic));
+    };
+
+    const before = await read();
+    await second.stop();
+    const during = await read();
+    await second.start();
+    let after = await read();
+    // An election takes a moment.
+    while (after.some(each => each?.startsWith('SOURCE_'))) after = await read();
+
+    const all = groups.flatMap(() => [here, there]);
+    expect(before).toEqual(all);
+    expect(after).toEqual(all);
+    // Some groups have their offsets at the broker that stayed, some at the one that went.
+    expect(during).toContain(here);
+    expect(during).not.toContain(there);
+    expect(during.filter(each => each !== here)).toEqual(
+      expect.arrayContaining([expect.stringMatching(/^SOURCE_(BUSY|UNREACHABLE)$/)]),
+    );
+  }, 60_000);
+});
