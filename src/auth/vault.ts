@@ -35,16 +35,19 @@ export async function fromVault(spec: HashiCorpVault, ask: StoreAsk): Promise<Re
   return found;
 }
 
-const placeOf = ({ path, type = '', pkiData }: VaultSecret) =>
-  type === 'pki' ? [path, type, pkiRequest(pkiData)] : [path, ''];
+function placeOf({ path, type = '', pkiData }: VaultSecret): readonly unknown[] {
+  const plain = path.split('/').filter(part => part !== '');
+  return type === 'pki' ? [plain, type, pkiRequest(pkiData)] : [plain, ''];
+}
 
 async function valuesAt(
   spec: HashiCorpVault,
   secret: VaultSecret,
   { login, ask }: { login: VaultLogin; ask: StoreAsk },
 ): Promise<Json> {
-  // Also where the values are known: this is what keeps the session from ending.
-  await vaultSession(spec, login, ask);
+  // Also where the values are known: this is what keeps the session from ending. Where they are not, what is wrong
+  // with it comes up again.
+  await vaultSession(spec, login, ask).catch(() => undefined);
   return await storedValue(['vault', login.key, ...placeOf(secret)], hostOf(spec), {
     ask,
     fetch: stop => fetchValues(spec, secret, { login, ask: { ...ask, signal: stop } }),
