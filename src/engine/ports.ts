@@ -132,7 +132,12 @@ export interface JobRequest {
   /** Added to every container. */
   env: Readonly<Record<string, string>>;
   /** A file every container can read; its path reaches them in the variable. */
-  file?: { variable: string; body: Uint8Array };
+  file?: {
+    variable: string;
+    body: Uint8Array;
+    /** Why it goes by file though the manifest did not ask for that. */
+    because?: string;
+  };
   task?: Task;
 }
 

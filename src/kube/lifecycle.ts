@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
-import type { Job, World } from '../engine/ports.ts';
+import type { Job, JobRequest, World } from '../engine/ports.ts';
 import type { ScaledJob, ScaledObject, Workload } from '../spec/workload.ts';
 import { type Authentications, kubeAuthentications } from './authentications.ts';
 import type { KubeClient } from './client.ts';
@@ -143,6 +143,16 @@ export function kubeLifecycle(options: LifecycleOptions): Lifecycle {
     restore: options.restore,
   });
 
+  async function createJob(workload: ScaledJob, request: JobRequest, signal: AbortSignal) {
+    const outcome = await jobs.createJob(workload, request, signal);
+    if (outcome === 'created' && request.file?.because !== undefined) {
+      const { variable, because } = request.file;
+      const note = `A message is not in KEDA_TASK_DATA but in the file that ${variable} names, because ${because}.`;
+      events.record({ regarding: regarding(workload), type: 'Normal', reason: 'TaskDataInFile', note });
+    }
+    return outcome;
+  }
+
   async function sayWhatIsPruned(): Promise<void> {
     for (const { crd, uid, fields } of (await prunedFields(client, stop.signal)) ?? []) {
       const what = fields.join(' and ');
@@ -177,7 +187,7 @@ export function kubeLifecycle(options: LifecycleOptions): Lifecycle {
     },
     registered: authentications.registered,
     listJobs: jobs.listJobs,
-    createJob: jobs.createJob,
+    createJob,
     updateTask: jobs.updateTask,
     deleteJob: jobs.deleteJob,
     report: status.report,

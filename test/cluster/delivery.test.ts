@@ -145,6 +145,11 @@ clusterOf('a queue that is delivered to Jobs in a cluster', {}, cluster => {
     ]);
     expect(Buffer.from(secret?.['data'].body, 'base64').toString()).toBe(body);
     expect(secret?.metadata.ownerReferences).toMatchObject([{ uid: large?.object.metadata.uid }]);
+    const events = `/apis/events.k8s.io/v1/namespaces/${delivered.namespace}/events`;
+    const told = await cluster().waitForList(events, all =>
+      all.some(({ reason }) => reason === 'TaskDataInFile'),
+    );
+    expect(told.find(({ reason }) => reason === 'TaskDataInFile')?.['note']).toContain('larger than 32 KiB');
     await cluster().patch(delivered.path, {
       metadata: { annotations: { 'autoscaling.keda.sh/paused': 'true' } },
     });

@@ -127,10 +127,11 @@ export function jobCreation(context: CreationContext): Creation {
     const [{ attempt, claimedAt }] = messages;
     const bodies = messages.map(({ id, body = new Uint8Array(), sentAt }) => ({ id, body, sentAt }));
     const input = { messages: bodies, attempt, trigger, queueId, spec, claimedAt };
-    const { byFileBecause, ...data } = taskData(input);
-    if (byFileBecause !== undefined && !saidByFile.has(byFileBecause)) {
-      saidByFile.add(byFileBecause);
-      const facts = { because: byFileBecause, message: messages[0].id };
+    const data = taskData(input);
+    const { because } = data.file ?? {};
+    if (because !== undefined && !saidByFile.has(because)) {
+      saidByFile.add(because);
+      const facts = { because, message: messages[0].id };
       log.info('message is handed over as KEDA_TASK_FILE, without KEDA_TASK_DATA', facts);
     }
     return data;

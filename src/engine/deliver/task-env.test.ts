@@ -63,13 +63,13 @@ describe('one message', () => {
     ['is not UTF-8', notUtf8, /UTF-8/],
     ['has a NUL', Buffer.from('a\0b'), /NUL/],
   ])('goes by file when it %s, as it is', (_title, body, why) => {
-    const { env, file, byFileBecause } = taskData(input({ messages: [message(body)] }));
+    const { env, file } = taskData(input({ messages: [message(body)] }));
 
     expect(env).not.toHaveProperty('KEDA_TASK_DATA');
     expect(env).toMatchObject({ KEDA_TASK_ID: 'm1' });
     expect(file?.variable).toBe('KEDA_TASK_FILE');
     expect(Buffer.from(file?.body ?? []).equals(body)).toBe(true);
-    expect(byFileBecause).toMatch(why);
+    expect(file?.because).toMatch(why);
   });
 
   it('goes by file where the manifest asks for that, with nothing to explain', () => {
@@ -77,7 +77,7 @@ describe('one message', () => {
 
     expect(Buffer.from(data.file?.body ?? []).toString()).toBe('hello');
     expect(data.env).not.toHaveProperty('KEDA_TASK_DATA');
-    expect(data.byFileBecause).toBeUndefined();
+    expect(data.file?.because).toBeUndefined();
   });
 });
 

@@ -24,10 +24,8 @@ export interface TaskInput {
 /** Beyond this a body goes by file: the kernel limits a variable to 128 KiB, and arguments are made from it. */
 const largestVariable = 32 * 1024;
 
-export interface TaskData extends Pick<JobRequest, 'env' | 'file'> {
-  /** Why the data goes by file though the manifest did not ask for that. */
-  byFileBecause?: string;
-}
+/** What a Job is created with to have its messages. */
+export type TaskData = Pick<JobRequest, 'env' | 'file'>;
 
 /**
  * The variables, and the file where one is needed, that carry messages to a Job.
@@ -54,8 +52,8 @@ export function taskData(input: TaskInput): TaskData {
   const data = batch ? Buffer.from(JSON.stringify(bodies.map(element))) : (bodies[0] ?? new Uint8Array());
   const obstacle = spec.as === 'file' ? undefined : obstacleOf(data);
   if (spec.as === 'file' || obstacle !== undefined) {
-    const file = { variable: 'KEDA_TASK_FILE', body: data };
-    return { env, file, ...(obstacle === undefined ? {} : { byFileBecause: obstacle }) };
+    const because = obstacle === undefined ? {} : { because: obstacle };
+    return { env, file: { variable: 'KEDA_TASK_FILE', body: data, ...because } };
   }
   return { env: { ...env, KEDA_TASK_DATA: text(data) } };
 }
