@@ -1,28 +1,8 @@
-import { connect as connectTcp, isIP, type Socket } from 'node:net';
-import { connect as startTls, type TLSSocket } from 'node:tls';
+import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import { Fault } from '../../base/errors.ts';
 import { networkFault } from '../../base/http.ts';
-import { type TlsOptions, tlsSettings } from '../../base/tls.ts';
-
-/** Where a server listens. */
-export interface Address {
-  host: string;
-  port: number;
-}
-
-/** How to trust the server, beyond what the trigger itself says. */
-export interface Encryption {
-  tls: TlsOptions;
-  /** The chain is verified, but the certificate may be of another host. */
-  anyHost?: boolean;
-  /** More certificates to trust, as PEM texts. */
-  roots?: readonly string[] | undefined;
-  minTlsVersion?: 'TLSv1.2' | 'TLSv1.3' | undefined;
-}
-
-/** `host:port`, with the brackets that an IPv6 address needs. */
-export const addressText = ({ host, port }: Address) =>
-  host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+import { type Address, addressText, encryptSocket, openSocket, type Way } from './socket.ts';
 
 /** How many bytes may wait for somebody to read them. */
 const mostAhead = 256 * 1024;
@@ -40,6 +20,7 @@ export class ByteChannel implements Disposable {
   #wanted = 0;
   #paused = false;
   #wake: ((fault?: Fault) => void) | undefined;
+  #unlisten: (() => void) | undefined;
   #end: Fault | undefined;
 
   private constructor(socket: Socket, address: Address) {
@@ -51,12 +32,7 @@ export class ByteChannel implements Disposable {
 
   /** @throws Fault SOURCE_UNREACHABLE, SOURCE_TIMEOUT or CANCELLED */
   static async connect(address: Address, signal: AbortSignal): Promise<ByteChannel> {
-    if (signal.aborted) throw networkFault(signal.reason, addressText(address), signal);
-    const socket = connectTcp(address);
-    socket.setNoDelay(true);
-    socket.setKeepAlive(true, 30_000);
-    await ready(socket, 'connect', { name: addressText(address), signal });
-    return new ByteChannel(socket, address);
+    return new ByteChannel(await openSocket(address, {}, signal), address);
   }
 
   /** False once either side has closed it; then it stays closed. */
@@ -79,26 +55,15 @@ export class ByteChannel implements Disposable {
    *
    * @throws Fault SOURCE_UNREACHABLE where the certificate is not trusted or the handshake fails
    */
-  async encrypt(encryption: Encryption, signal: AbortSignal): Promise<void> {
+  async encrypt(way: Way, signal: AbortSignal): Promise<void> {
     // Somebody in between may have put plain bytes there, to be taken for the server's.
     if (this.#buffered > 0) {
       throw new Fault('SOURCE_ANSWER_INVALID', `${this.name} sent something before the TLS handshake`);
     }
-    const { tls, anyHost = false, roots, minTlsVersion } = encryption;
-    const { host } = this.#address;
     const plain = this.#socket;
-    plain.removeAllListeners('data').removeAllListeners('close').removeAllListeners('error');
-    const socket = startTls({
-      socket: plain,
-      // Without a server name the name to verify is still the host.
-      host,
-      ...(isIP(host) === 0 ? { servername: host } : {}),
-      ...tlsSettings(tls, { roots, minTlsVersion }),
-      ...(anyHost ? { checkServerIdentity: () => undefined } : {}),
-    });
-    await ready(socket, 'secureConnect', { name: this.name, signal });
-    this.#socket = socket;
-    this.#listen(socket);
+    this.#unlisten?.();
+    this.#socket = await encryptSocket(plain, { address: this.#address, way, signal });
+    this.#listen(this.#socket);
   }
 
   /**
@@ -170,46 +135,17 @@ export class ByteChannel implements Disposable {
   }
 
   #listen(socket: Socket): void {
-    socket.on('data', (chunk: Buffer) => {
+    const data = (chunk: Buffer) => {
       this.#chunks.push(chunk);
       this.#buffered += chunk.length;
       if (this.#buffered >= this.#wanted + mostAhead) this.#flow(false);
       if (this.#buffered >= this.#wanted) this.#wake?.();
-    });
-    socket.on('error', thrown => this.close(networkFault(thrown, this.name)));
+    };
+    const error = (thrown: unknown) => this.close(networkFault(thrown, this.name));
     // Also where only the server has ended: it will answer nothing any more.
-    socket.on('end', () => this.close(new Fault('SOURCE_UNREACHABLE', `${this.name} closed the connection`)));
-    socket.on('close', () =>
-      this.close(new Fault('SOURCE_UNREACHABLE', `${this.name} closed the connection`)),
-    );
+    const end = () => this.close(new Fault('SOURCE_UNREACHABLE', `${this.name} closed the connection`));
+    socket.on('data', data).on('error', error).on('end', end).on('close', end);
+    this.#unlisten = () =>
+      void socket.off('data', data).off('error', error).off('end', end).off('close', end);
   }
-}
-
-/** Waits for the event that says the socket can be used; destroys it where that does not come. */
-function ready(
-  socket: Socket,
-  event: 'connect' | 'secureConnect',
-  { name, signal }: { name: string; signal: AbortSignal },
-): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const over = () => {
-      signal.removeEventListener('abort', stop);
-      socket.off('error', fail).off('close', gone).off(event, done);
-    };
-    const fail = (thrown: unknown) => {
-      over();
-      // What else it has to say is of no interest.
-      socket.on('error', () => {});
-      socket.destroy();
-      reject(networkFault(thrown, name, signal));
-    };
-    const stop = () => fail(signal.reason);
-    const gone = () => fail(new Fault('SOURCE_UNREACHABLE', `${name} closed the connection`));
-    const done = () => {
-      over();
-      resolve();
-    };
-    signal.addEventListener('abort', stop, { once: true });
-    socket.on('error', fail).on('close', gone).once(event, done);
-  });
 }

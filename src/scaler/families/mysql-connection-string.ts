@@ -1,7 +1,7 @@
 import { parseDuration } from '../../base/duration.ts';
 import { Fault } from '../../base/errors.ts';
 import { fingerprint, Secret } from '../../base/secret.ts';
-import { type Address, addressText } from './byte-channel.ts';
+import { type Address, addressText } from './socket.ts';
 
 /** What a connection string says, with the defaults of KEDA's driver. */
 export interface MysqlSettings {

@@ -1,7 +1,7 @@
 import { Fault, faultOf } from '../../base/errors.ts';
 import { networkFault } from '../../base/http.ts';
 import { withoutSecrets } from '../../base/secret.ts';
-import { type Address, ByteChannel, type Encryption } from './byte-channel.ts';
+import { ByteChannel } from './byte-channel.ts';
 import {
   answerHead,
   capabilitiesFor,
@@ -18,6 +18,7 @@ import {
   type ServerError,
   serverErrorOf,
 } from './mysql-packets.ts';
+import type { Address, Way } from './socket.ts';
 import type { SqlAnswer, SqlLink } from './sql.ts';
 import { stoppable } from './sql-abort.ts';
 
@@ -25,7 +26,7 @@ import { stoppable } from './sql-abort.ts';
 export interface MysqlEntry extends MysqlUser {
   address: Address;
   /** Plain where there is none. */
-  encryption: Encryption | undefined;
+  encryption: Way | undefined;
   /** Go on plainly with a server that does not encrypt. */
   mayBePlain: boolean;
   /** SQL that every session starts with; a statement is skipped where the server does not know what it is about. */

@@ -1,8 +1,8 @@
 import { deadline } from '../../base/deadline.ts';
 import type { OpenContext } from '../context.ts';
-import { addressText, type Encryption } from './byte-channel.ts';
 import type { MysqlSettings } from './mysql-connection-string.ts';
 import { connectMysql, type MysqlEntry } from './mysql-link.ts';
+import { addressText, type Way } from './socket.ts';
 import { queryTimeoutMs, SqlPool } from './sql.ts';
 
 /** Opens the database. @throws Fault of the source */
@@ -28,7 +28,7 @@ export async function openMysql(settings: MysqlSettings, context: OpenContext): 
   return await SqlPool.open({ name, connect }, context.signal);
 }
 
-function encryptionOf({ encryption }: MysqlSettings, { http }: OpenContext): Encryption | undefined {
+function encryptionOf({ encryption }: MysqlSettings, { http }: OpenContext): Way | undefined {
   if (encryption === 'none') return undefined;
   return {
     tls: encryption === 'verify' ? {} : { unsafeSsl: true },

@@ -1,7 +1,7 @@
 import { Fault } from '../../base/errors.ts';
 import { fingerprint, Secret } from '../../base/secret.ts';
 import { type TlsOptions, tlsIdentity } from '../../base/tls.ts';
-import { type Address, addressText } from './byte-channel.ts';
+import { type Address, addressText } from './socket.ts';
 
 export const sslModes = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'] as const;
 export const sessionKinds = [

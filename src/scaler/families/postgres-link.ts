@@ -1,7 +1,7 @@
 import { Fault, faultOf } from '../../base/errors.ts';
 import { networkFault } from '../../base/http.ts';
 import { withoutSecrets } from '../../base/secret.ts';
-import { type Address, ByteChannel, type Encryption } from './byte-channel.ts';
+import { ByteChannel } from './byte-channel.ts';
 import { logIn, type PostgresUser } from './postgres-login.ts';
 import {
   cancelRequest,
@@ -17,6 +17,7 @@ import {
   sync,
   terminate,
 } from './postgres-messages.ts';
+import type { Address, Way } from './socket.ts';
 import type { SqlAnswer, SqlLink } from './sql.ts';
 import { stoppable } from './sql-abort.ts';
 
@@ -24,7 +25,7 @@ import { stoppable } from './sql-abort.ts';
 export interface PostgresEntry extends PostgresUser {
   address: Address;
   /** Plain where there is none. */
-  encryption: Encryption | undefined;
+  encryption: Way | undefined;
   /** Go on plainly with a server that does not encrypt. */
   mayBePlain: boolean;
   /** What the session starts with: database, application_name and whatever else the server knows. */

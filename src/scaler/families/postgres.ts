@@ -2,10 +2,10 @@ import { deadline } from '../../base/deadline.ts';
 import { Fault, faultOf } from '../../base/errors.ts';
 import type { Secret } from '../../base/secret.ts';
 import type { OpenContext } from '../context.ts';
-import { type Address, addressText, type Encryption } from './byte-channel.ts';
 import { requireUsableTls } from './http-auth.ts';
 import type { PostgresSettings, SessionKind } from './postgres-connection-string.ts';
 import { connectPostgres, type PostgresEntry } from './postgres-link.ts';
+import { type Address, addressText, type Way } from './socket.ts';
 import { queryTimeoutMs, type SqlLink, SqlPool } from './sql.ts';
 
 /** What tokens for Azure's databases are asked for. */
@@ -67,14 +67,14 @@ function isFinal({ cause }: Fault): boolean {
   return code === '28P01' || code === '3D000' || code === '42501';
 }
 
-interface Way {
+interface Door {
   settings: PostgresSettings;
   password: Secret | undefined;
   address: Address;
 }
 
 /** With and without encryption, as the mode wants it. */
-function entries({ settings, password, address }: Way, context: OpenContext): PostgresEntry[] {
+function entries({ settings, password, address }: Door, context: OpenContext): PostgresEntry[] {
   const { sslMode, user, bindChannel, parameters } = settings;
   const readOnly = !/^(off|false|no|0)$/i.test(parameters['default_transaction_read_only'] ?? '');
   const common = {
@@ -106,7 +106,7 @@ function entries({ settings, password, address }: Way, context: OpenContext): Po
 }
 
 /** As libpq: less than verify-ca verifies nothing, except that `require` with an authority is verify-ca. */
-function encryptionOf({ sslMode, tls }: PostgresSettings, { http }: OpenContext): Encryption {
+function encryptionOf({ sslMode, tls }: PostgresSettings, { http }: OpenContext): Way {
   const verifies = sslMode === 'verify-full' || sslMode === 'verify-ca' || (sslMode === 'require' && tls.ca);
   return {
     tls: verifies ? tls : { ...tls, unsafeSsl: true },

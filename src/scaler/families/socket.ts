@@ -1,8 +1,8 @@
 import { connect as connectTcp, isIP, type Socket } from 'node:net';
-import { rootCertificates, connect as startTls } from 'node:tls';
+import { type ConnectionOptions, connect as startTls } from 'node:tls';
 import { Fault } from '../../base/errors.ts';
 import { networkFault } from '../../base/http.ts';
-import type { TlsOptions } from '../../base/tls.ts';
+import { type TlsOptions, tlsSettings } from '../../base/tls.ts';
 
 export interface Address {
   host: string;
@@ -12,6 +12,8 @@ export interface Address {
 /** How to get to a server that speaks a protocol of its own. */
 export interface Way {
   tls?: TlsOptions | undefined;
+  /** The server's certificate may be of another host. */
+  anyHost?: boolean;
   /** More certificates to trust, as PEM texts. */
   roots?: readonly string[] | undefined;
   minTlsVersion?: 'TLSv1.2' | 'TLSv1.3' | undefined;
@@ -21,24 +23,53 @@ export interface Way {
 export const joinHostPort = (host: string, port: string | number) =>
   `${host.includes(':') ? `[${host}]` : host}:${port}`;
 
+export const addressText = ({ host, port }: Address) => joinHostPort(host, port);
+
 /**
  * Connects, with TLS where `way.tls` is given. Small writes go out at once, and a peer that vanished is noticed.
  *
  * @throws Fault SOURCE_UNREACHABLE, SOURCE_TIMEOUT or CANCELLED
  */
-export function openSocket(address: Address, way: Way, signal: AbortSignal): Promise<Socket> {
-  const name = joinHostPort(address.host, address.port);
+export async function openSocket(address: Address, way: Way, signal: AbortSignal): Promise<Socket> {
+  if (signal.aborted) throw networkFault(signal.reason, addressText(address), signal);
+  const { tls } = way;
+  const socket =
+    tls === undefined ? connectTcp(address) : startTls({ ...address, ...tlsOptions(address, way, tls) });
+  await opened(socket, { event: tls === undefined ? 'connect' : 'secureConnect', address, signal });
+  socket.setNoDelay(true);
+  socket.setKeepAlive(true, 30_000);
+  return socket;
+}
+
+/**
+ * Goes on encrypted over a connection that nobody listens to any more, where a protocol agrees on that first.
+ *
+ * @throws as `openSocket` does
+ */
+export async function encryptSocket(
+  plain: Socket,
+  { address, way, signal }: { address: Address; way: Way; signal: AbortSignal },
+): Promise<Socket> {
+  const { tls = {} } = way;
+  // Without a server name it is the host that the certificate must be of.
+  const socket = startTls({ socket: plain, host: address.host, ...tlsOptions(address, way, tls) });
+  await opened(socket, { event: 'secureConnect', address, signal });
+  return socket;
+}
+
+interface Opening {
+  event: 'connect' | 'secureConnect';
+  address: Address;
+  signal: AbortSignal;
+}
+
+/** Waits until the socket can be used; destroys it where that does not come. */
+function opened(socket: Socket, { event, address, signal }: Opening): Promise<void> {
+  const name = addressText(address);
   return new Promise((resolve, reject) => {
-    if (signal.aborted) {
-      reject(networkFault(signal.reason, name, signal));
-      return;
-    }
-    const { tls } = way;
-    const socket = tls === undefined ? connectTcp(address) : startTls(tlsSettings(address, way, tls));
     const over = () => {
       signal.removeEventListener('abort', stop);
-      socket.off('error', fail);
-      socket.off('close', gone);
+      socket.off('error', fail).off('close', gone).off(event, done);
     };
     const fail = (thrown: unknown) => {
       over();
@@ -49,28 +80,19 @@ export function openSocket(address: Address, way: Way, signal: AbortSignal): Pro
     };
     const stop = () => fail(signal.reason);
     const gone = () => fail(new Fault('SOURCE_UNREACHABLE', `${name} closed the connection`));
-    signal.addEventListener('abort', stop, { once: true });
-    socket.on('error', fail);
-    socket.on('close', gone);
-    socket.once(tls === undefined ? 'connect' : 'secureConnect', () => {
+    const done = () => {
       over();
-      socket.setNoDelay(true);
-      socket.setKeepAlive(true, 30_000);
-      resolve(socket);
-    });
+      resolve();
+    };
+    signal.addEventListener('abort', stop, { once: true });
+    socket.on('error', fail).on('close', gone).once(event, done);
   });
 }
 
-function tlsSettings(address: Address, { roots = [], minTlsVersion = 'TLSv1.2' }: Way, tls: TlsOptions) {
-  const trusted = [...roots, ...(tls.ca === undefined ? [] : [tls.ca])];
+function tlsOptions({ host }: Address, way: Way, tls: TlsOptions): ConnectionOptions {
   return {
-    ...address,
-    ...(isIP(address.host) === 0 ? { servername: address.host } : {}),
-    minVersion: tls.minVersion ?? minTlsVersion,
-    ...(trusted.length === 0 ? {} : { ca: [...rootCertificates, ...trusted] }),
-    ...(tls.cert === undefined ? {} : { cert: tls.cert }),
-    ...(tls.key === undefined ? {} : { key: tls.key.reveal() }),
-    ...(tls.keyPassword === undefined ? {} : { passphrase: tls.keyPassword.reveal() }),
-    ...(tls.unsafeSsl ? { rejectUnauthorized: false } : {}),
+    ...(isIP(host) === 0 ? { servername: host } : {}),
+    ...tlsSettings(tls, way),
+    ...(way.anyHost ? { checkServerIdentity: () => undefined } : {}),
   };
 }
