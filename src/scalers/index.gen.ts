@@ -14,6 +14,7 @@ const modules: Readonly<Record<string, () => Promise<{ default: AnyScaler }>>> =
   'metrics-api': () => import('./metrics-api.ts'),
   'mongodb': () => import('./mongodb.ts'),
   'mysql': () => import('./mysql.ts'),
+  'nats-jetstream': () => import('./nats-jetstream.ts'),
   'postgresql': () => import('./postgresql.ts'),
   'prometheus': () => import('./prometheus.ts'),
   'rabbitmq': () => import('./rabbitmq.ts'),

@@ -1,0 +1,200 @@
+import { spawnSync } from 'node:child_process';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { systemClock } from '../src/base/clock.ts';
+import { connectNats, type NatsEntry, type NatsLink } from '../src/scaler/families/nats-link.ts';
+import type { NatsMessage } from '../src/scaler/families/nats-wire.ts';
+import { authority, serverCertificate, serverKey } from './certificates.ts';
+import { closedPort } from './misbehaving-http.ts';
+import {
+  privateFile,
+  removeFolder,
+  type ServerProcess,
+  serverFolder,
+  startProgram,
+} from './server-process.ts';
+
+/** Whether Debian's nats-server is installed: without it these tests are skipped. */
+export const natsInstalled = spawnSync('nats-server', ['--version']).status === 0;
+
+/** A running server with JetStream, and a way to look into it. */
+export interface NatsServer extends AsyncDisposable {
+  host: string;
+  /** Of clients. */
+  port: number;
+  /** `host:port` of the monitoring endpoint. */
+  monitoring: string;
+  /** What an API of JetStream answers. @throws its error */
+  api(subject: string, body?: unknown): Promise<Record<string, unknown>>;
+  /** Puts a message into a stream. @throws where none takes it */
+  publish(
+    subject: string,
+    text: string,
+    headers?: readonly (readonly [string, string])[],
+  ): Promise<NatsMessage>;
+  /** The next message of a consumer. */
+  next(stream: string, consumer: string): Promise<NatsMessage>;
+  /** Names of the clients that are connected, ours here left out. */
+  clients(): Promise<string[]>;
+  /** Ends the process; what it stored stays. */
+  stop(): Promise<void>;
+  /** Starts the process again, on the same ports. */
+  restart(): Promise<void>;
+  freeze(): void;
+  thaw(): void;
+}
+
+export interface NatsServerOptions {
+  /** One of 127.0.0.0/8: the servers of a cluster have one port of monitoring, as in Kubernetes. */
+  host?: string;
+  httpPort?: number;
+  name?: string;
+  /** Of clients and of monitoring. */
+  tls?: boolean;
+  /** Lines of its configuration. */
+  config?: readonly string[];
+  /** How the test itself comes in. */
+  entry?: Partial<NatsEntry>;
+}
+
+/** Starts a server with no data. */
+export async function startNats(options: NatsServerOptions = {}): Promise<NatsServer> {
+  const { host = '127.0.0.1', name = 'solo', tls = false, config = [], entry = {} } = options;
+  const folder = await serverFolder('nats');
+  const port = await closedPort();
+  const httpPort = options.httpPort ?? (await closedPort());
+  const file = join(folder, 'nats.conf');
+  for (const [path, text] of Object.entries({ 'cert.pem': serverCertificate, 'key.pem': serverKey })) {
+    await privateFile(join(folder, path), text);
+  }
+  const pair = `cert_file: "${folder}/cert.pem", key_file: "${folder}/key.pem"`;
+  const lines = [
+    `server_name: "${name}"`,
+    `listen: "${host}:${port}"`,
+    `${tls ? 'https' : 'http'}: "${host}:${httpPort}"`,
+    `jetstream { store_dir: "${folder}/store", max_mem: 64MB, max_file: 256MB }`,
+    ...(tls ? [`tls { ${pair} }`] : []),
+    ...config,
+  ];
+  await writeFile(file, `${lines.join('\n')}\n`);
+  const way: NatsEntry = { clientName: 'test', ...(tls ? { tls: { ca: authority } } : {}), ...entry };
+  const signal = () => AbortSignal.timeout(10_000);
+  const isReady = async () => {
+    const link = await connectNats({ host, port }, way, signal()).catch(() => undefined);
+    await link?.[Symbol.asyncDispose]();
+    return link !== undefined;
+  };
+  const start = () => startProgram(['nats-server', '-c', file], { cwd: folder, isReady });
+
+  let process: ServerProcess = await start();
+  let link: NatsLink | undefined;
+  async function send(
+    subject: string,
+    data: string,
+    headers: readonly (readonly [string, string])[] = [],
+  ): Promise<NatsMessage> {
+    if (!link?.open) link = await connectNats({ host, port }, way, signal());
+    const answer = await link.request({ subject, data, headers }, signal());
+    if (answer.status === 503) throw new Error(`nobody answers ${subject}`);
+    return answer;
+  }
+  async function next(stream: string, consumer: string): Promise<NatsMessage> {
+    if (!link?.open) link = await connectNats({ host, port }, way, signal());
+    const found: NatsMessage[] = [];
+    const request = { subject: `$JS.API.CONSUMER.MSG.NEXT.${stream}.${consumer}`, data: '{"batch":1}' };
+    await link.collect(request, message => found.push(message) > 0, signal());
+    return found[0] as NatsMessage;
+  }
+  async function stop(how?: NodeJS.Signals): Promise<void> {
+    await link?.[Symbol.asyncDispose]();
+    await process.stop(how);
+  }
+  return {
+    host,
+    port,
+    monitoring: `${host}:${httpPort}`,
+    async api(subject, body) {
+      const answer = await send(`$JS.API.${subject}`, body === undefined ? '' : JSON.stringify(body));
+      const json = JSON.parse(answer.data.toString()) as Record<string, unknown>;
+      if (json['error'] !== undefined) throw new Error(JSON.stringify(json['error']));
+      return json;
+    },
+    publish: send,
+    next,
+    async clients() {
+      const response = await fetch(`http://${host}:${httpPort}/connz`);
+      const { connections } = (await response.json()) as { connections: { name?: string }[] };
+      return connections.map(({ name: client = '' }) => client).filter(client => client !== 'test');
+    },
+    stop: () => stop(),
+    async restart() {
+      await stop();
+      process = await start();
+    },
+    freeze: () => process.freeze(),
+    thaw: () => process.thaw(),
+    async [Symbol.asyncDispose]() {
+      await stop('SIGKILL');
+      await removeFolder(folder);
+    },
+  };
+}
+
+/** A cluster of three servers, each at an address of its own with the same port of monitoring. */
+export interface NatsCluster extends AsyncDisposable {
+  servers: NatsServer[];
+  /** The server with this name. */
+  named(name: string): NatsServer;
+}
+
+/** @param over lines for each server's `cluster` block */
+export async function startNatsCluster(over: readonly string[] = []): Promise<NatsCluster> {
+  const hosts = ['127.0.0.1', '127.0.0.2', '127.0.0.3'];
+  const httpPort = await closedPort();
+  const routePort = await closedPort();
+  const routes = hosts.map(host => `"nats-route://${host}:${routePort}"`).join(', ');
+  const servers = await Promise.all(
+    hosts.map((host, index) =>
+      startNats({
+        host,
+        httpPort,
+        name: `n${index}`,
+        config: [
+          'cluster {',
+          '  name: "c"',
+          `  listen: "${host}:${routePort}"`,
+          `  routes: [${routes}]`,
+          ...over,
+          '}',
+        ],
+      }),
+    ),
+  );
+  const [first] = servers;
+  if (first === undefined) throw new Error('a cluster needs servers');
+  const until = systemClock.now() + 20_000;
+  while (!(await hasPeers(first))) {
+    if (systemClock.now() > until) throw new Error('the cluster has no leader');
+    await new Promise(resolve => setTimeout(resolve, 50));
+  }
+  return {
+    servers,
+    named(name) {
+      const server = servers[Number(name.slice(1))];
+      if (server === undefined) throw new Error(`there is no server ${name}`);
+      return server;
+    },
+    async [Symbol.asyncDispose]() {
+      await Promise.all(servers.map(server => server[Symbol.asyncDispose]()));
+    },
+  };
+}
+
+/** Whether JetStream of the cluster has a leader that sees all three servers. */
+async function hasPeers({ monitoring }: NatsServer): Promise<boolean> {
+  const response = await fetch(`http://${monitoring}/jsz`);
+  const { meta_cluster: meta } = (await response.json()) as {
+    meta_cluster?: { leader?: string; cluster_size?: number };
+  };
+  return Boolean(meta?.leader) && meta?.cluster_size === 3;
+}
