@@ -5,6 +5,7 @@ import { printTable } from './table.ts';
 const families: Record<string, () => Promise<Bench>> = {
   kafka: async () => (await import('./sources/kafka.ts')).kafkaBench,
   redis: async () => (await import('./sources/redis.ts')).redisBench,
+  sql: async () => (await import('./sources/sql.ts')).sqlBench,
 };
 
 /**
