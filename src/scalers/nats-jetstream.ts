@@ -58,12 +58,12 @@ export default defineScaler({
     }
     if (problems.length > 0 || first === undefined) return refuse(problems);
     const bases: [string, ...string[]] = [first, ...others];
-    return { bases, account, accountId: accountID ?? account ?? '', stream, consumer };
+    return { bases, account, accountID: accountID ?? account ?? '', stream, consumer };
   },
   metricName: ({ stream }) => normalizeMetricName(`nats-jetstream-${stream}`),
   endpoint: ({ bases }) => bases.join(','),
-  query: ({ account = '', accountId, stream, consumer }) =>
-    JSON.stringify([accountId, account, stream, consumer]),
+  query: ({ account = '', accountID, stream, consumer }) =>
+    JSON.stringify([accountID, account, stream, consumer]),
   open: async ({ bases }, context) => new NatsMonitoring(bases, context),
   async read(consumer, { conn, now, signal }) {
     const [lag = new Fault('INTERNAL', 'nothing was counted')] = await readLags(conn, [consumer], {

@@ -13,7 +13,7 @@ export interface JetStreamConsumer {
   /** Name of the account. */
   account: string | undefined;
   /** Id of the account; it is asked for by this. */
-  accountId: string;
+  accountID: string;
   stream: string;
   consumer: string;
 }
@@ -51,8 +51,8 @@ export async function readLags(
   const outcomes: (number | Fault)[] = [];
   const accounts = new Map<string, Map<number, Search>>();
   for (const [index, wanted] of consumers.entries()) {
-    const open = accounts.get(wanted.accountId) ?? new Map<number, Search>();
-    accounts.set(wanted.accountId, open.set(index, { wanted, seen: 'nothing', leader: undefined }));
+    const open = accounts.get(wanted.accountID) ?? new Map<number, Search>();
+    accounts.set(wanted.accountID, open.set(index, { wanted, seen: 'nothing', leader: undefined }));
   }
   await Promise.all(
     [...accounts].map(([account, open]) => readAccount({ monitoring, account, asking, open, outcomes })),
@@ -132,9 +132,9 @@ async function askOthers(
 /** @param server the name of who says so; undefined for a server that is not of a cluster */
 function take(reading: Reading, state: JetStreamState, server: string | undefined): void {
   for (const [index, search] of reading.open) {
-    const { account, accountId, stream, consumer } = search.wanted;
+    const { account, accountID, stream, consumer } = search.wanted;
     for (const details of state.accounts) {
-      if (details['id'] !== accountId && (account === undefined || details['name'] !== account)) continue;
+      if (details['id'] !== accountID && (account === undefined || details['name'] !== account)) continue;
       if (search.seen === 'nothing') search.seen = 'account';
       const found = objectsOf(details['stream_detail']).find(({ name }) => name === stream);
       if (found === undefined) continue;
@@ -165,10 +165,10 @@ export const nameOf = ({ stream, consumer }: Pick<JetStreamConsumer, 'stream' | 
   `consumer "${consumer}" of stream "${stream}"`;
 
 function notFound({ wanted, seen }: Search): Fault {
-  const { account = '', accountId, stream, consumer } = wanted;
+  const { account = '', accountID, stream, consumer } = wanted;
   const sentences = {
-    nothing: `there is no account "${account || accountId}"`,
-    account: `there is no stream "${stream}" in account "${account || accountId}"`,
+    nothing: `there is no account "${account || accountID}"`,
+    account: `there is no stream "${stream}" in account "${account || accountID}"`,
     stream: `stream "${stream}" has no consumer "${consumer}"`,
     consumer: `${nameOf(wanted)} cannot be counted`,
   };

@@ -1,10 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { isIP, type Socket } from 'node:net';
-import { connect as startTls } from 'node:tls';
+import type { Socket } from 'node:net';
 import { Fault, faultOf } from '../../base/errors.ts';
 import { networkFault } from '../../base/http.ts';
 import { withoutSecrets } from '../../base/secret.ts';
-import { type TlsOptions, tlsSettings } from '../../base/tls.ts';
 import { type NatsLogin, proofOf, secretsOf } from './nats-login.ts';
 import {
   encodePublication,
@@ -13,15 +11,10 @@ import {
   type NatsPublication,
   NatsReader,
 } from './nats-wire.ts';
-import { type Address, joinHostPort, openSocket } from './socket.ts';
+import { type Address, addressText, encryptSocket, openSocket, type Way } from './socket.ts';
 
-/** How to come in. */
-export interface NatsEntry extends NatsLogin {
-  /** How to trust the server; where it is not given, TLS is used only where the server insists. */
-  tls?: TlsOptions | undefined;
-  /** More certificates to trust, as PEM texts. */
-  roots?: readonly string[] | undefined;
-  minTlsVersion?: 'TLSv1.2' | 'TLSv1.3' | undefined;
+/** How to come in. Where no TLS is asked for, it is used only where the server insists. */
+export interface NatsEntry extends NatsLogin, Way {
   /** What the owner of the server sees among the connections. */
   clientName: string;
 }
@@ -73,7 +66,7 @@ export async function connectNats(
   signal.addEventListener('abort', stop, { once: true });
   try {
     if (signal.aborted) stop();
-    await link.enter(entry);
+    await link.enter(entry, signal);
     return link;
   } catch (thrown) {
     link.end(faultOf(thrown));
@@ -88,7 +81,7 @@ class Link implements NatsLink {
   readonly #address: Address;
   readonly #inbox = `_INBOX.${randomBytes(12).toString('hex')}`;
   readonly #waiting = new Map<string, Waiting>();
-  #reader = new NatsReader();
+  readonly #reader = new NatsReader();
   #socket: Socket;
   #end: Fault | undefined;
   #secrets: readonly (string | undefined)[] = [];
@@ -100,7 +93,7 @@ class Link implements NatsLink {
 
   constructor(socket: Socket, address: Address) {
     this.#address = address;
-    this.name = joinHostPort(address.host, address.port);
+    this.name = addressText(address);
     this.#socket = socket;
     this.#listen(socket);
   }
@@ -109,7 +102,7 @@ class Link implements NatsLink {
     return this.#end === undefined;
   }
 
-  async enter(entry: NatsEntry): Promise<void> {
+  async enter(entry: NatsEntry, signal: AbortSignal): Promise<void> {
     const info = await this.#hear('info');
     if (info.kind !== 'info') return;
     const { tls_required: needs, tls_available: offers, nonce } = info.info;
@@ -117,7 +110,7 @@ class Link implements NatsLink {
       throw new Fault('SOURCE_REFUSED', `${this.name} offers no TLS`);
     }
     const encrypted = Boolean(needs) || entry.tls !== undefined;
-    if (encrypted) await this.#encrypt(entry);
+    if (encrypted) await this.#encrypt(entry, signal);
     this.#secrets = secretsOf(entry).map(secret => secret?.reveal());
     const hello = {
       ...proofOf(entry, typeof nonce === 'string' ? nonce : undefined),
@@ -274,30 +267,15 @@ class Link implements NatsLink {
     }
   }
 
-  async #encrypt({ tls = {}, roots, minTlsVersion }: NatsEntry): Promise<void> {
+  async #encrypt(way: Way, signal: AbortSignal): Promise<void> {
     // Somebody in between may have put plain bytes there, to be taken for the server's.
     if (this.#reader.buffered > 0) {
       throw new Fault('SOURCE_ANSWER_INVALID', `${this.name} sent something before the TLS handshake`);
     }
-    const { host } = this.#address;
     const plain = this.#socket;
     plain.removeAllListeners('data').removeAllListeners('close').removeAllListeners('error');
-    // The socket over it tells of everything that happens to it.
-    plain.on('error', () => {});
-    const socket = startTls({
-      socket: plain,
-      host,
-      ...(isIP(host) === 0 ? { servername: host } : {}),
-      ...tlsSettings(tls, { roots, minTlsVersion }),
-    });
-    this.#socket = socket;
-    this.#reader = new NatsReader();
-    this.#listen(socket);
-    await new Promise<void>((resolve, reject) => {
-      this.#listener = { take() {}, reject };
-      socket.once('secureConnect', resolve);
-    });
-    this.#listener = undefined;
+    this.#socket = await encryptSocket(plain, { address: this.#address, way, signal });
+    this.#listen(this.#socket);
   }
 }
 
