@@ -132,11 +132,11 @@ describe('a request', () => {
     await using it = await bed(silence);
     const refused = expect(it.client.get(configMaps, at, { signal })).rejects.toMatchObject({
       code: 'KUBE_UNREACHABLE',
-      message: 'cannot get ConfigMap shop/a: no answer within 30 s',
+      message: 'cannot get ConfigMap shop/a: no answer within 10 s',
     });
     await arrived(it.api, 1);
 
-    await it.clock.advance(30_000);
+    await it.clock.advance(10_000);
 
     await refused;
   });

@@ -122,7 +122,13 @@ export interface KubeClient extends AsyncDisposable {
 const fieldManager = 'eventide';
 
 const callDeadlineMs = 30_000;
-const listDeadlineMs = 60_000;
+/**
+ * A read that was sent while etcd was away may get no answer though others do since it is back: whoever reads asks
+ * again, so it is given up early.
+ */
+const readDeadlineMs = 10_000;
+/** Of one page. */
+const listDeadlineMs = 20_000;
 const pageSize = 500;
 const shortestWatchSeconds = 300;
 
@@ -247,7 +253,7 @@ export function kubeClient(config: KubeConfig, options: KubeClientOptions): Kube
       return (await ask({
         method: 'GET',
         path,
-        deadlineMs: callDeadlineMs,
+        deadlineMs: readDeadlineMs,
         urgency,
         signal,
         doing,
