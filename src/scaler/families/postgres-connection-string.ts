@@ -122,7 +122,8 @@ function valuesOfUri(text: string): Values {
     .map(hostAndPort);
   if (hosts.some(({ host }) => host !== '')) {
     values.set('host', hosts.map(({ host }) => decoded(host)).join(','));
-    values.set('port', hosts.map(({ port }) => port || '5432').join(','));
+    // One that is given counts for all, as for the driver.
+    values.set('port', hosts.flatMap(({ port }) => (port === '' ? [] : [port])).join(','));
   }
   if (path !== '') values.set('database', decoded(path));
   for (const [name, value] of new URLSearchParams(query)) {
@@ -148,15 +149,18 @@ function decoded(text: string): string {
   }
 }
 
-/** `key = value` pairs with blanks between them; a value in quotes may have blanks, and a backslash takes the next sign as it is. */
+/**
+ * `key = value` pairs with blanks between them. A value in quotes may have blanks; in both kinds a backslash makes a
+ * quote or another backslash a sign like others.
+ */
 function valuesOfPairs(text: string): Values {
   const values: Values = new Map();
-  const pair = /\s*([^\s=]+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'(?=\s|$)|((?:[^\s\\']|\\.)*)(?=\s|$))\s*/sy;
+  const pair = /\s*([^\s=]+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'(?=\s|$)|(?!')((?:[^\s\\]|\\.)*)(?=\s|$))\s*/sy;
   while (pair.lastIndex < text.length) {
     const found = pair.exec(text);
     if (found === null) throw invalid('it is neither a postgresql:// URI nor key=value pairs');
     const [, name = '', quoted, plain = ''] = found;
-    values.set(name === 'dbname' ? 'database' : name, (quoted ?? plain).replace(/\\(.)/gs, '$1'));
+    values.set(name === 'dbname' ? 'database' : name, (quoted ?? plain).replace(/\\([\\'])/g, '$1'));
   }
   return values;
 }
