@@ -1,7 +1,7 @@
+import { crc32c } from '../base/crc32c.ts';
 import { Fault } from '../base/errors.ts';
 import { Secret } from '../base/secret.ts';
 import type { TriggerAuthenticationSpec } from '../spec/trigger-authentication.ts';
-import { crc32c } from './crc32c.ts';
 import { keyFileOf } from './google.ts';
 import { messageOf } from './google-exchange.ts';
 import { jsonOf, recordOf, refusalOf, textOf } from './provider-answer.ts';
