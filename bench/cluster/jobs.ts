@@ -31,11 +31,15 @@ async function measureStrategy(ground: Ground, strategy: Strategy): Promise<Benc
   const queue = queueOf(ground, strategy);
   await queue.tell();
   const jobs = new Set<string>();
+  let firstAt: number | undefined;
   await using _jobs = await ground.watch<Pod, boolean>({
     resource: resources.jobs,
     namespace,
     keep: () => true,
-    onSet: name => jobs.add(name),
+    onSet(name) {
+      firstAt ??= Date.now();
+      jobs.add(name);
+    },
   });
   await using _pods = await ground.watch<Pod, string>({
     resource: resources.pods,
@@ -52,8 +56,11 @@ async function measureStrategy(ground: Ground, strategy: Strategy): Promise<Benc
   // What is created without need comes with the next polls.
   await sleep(15_000);
   const tookMs = (queue.drainedAt ?? Number.NaN) - at;
+  const polledMs = (firstAt ?? Number.NaN) - at;
   const done =
-    drained !== undefined ? `drained in ${seconds(tookMs)}` : `${queue.left()} left after 7 minutes`;
+    drained !== undefined
+      ? `drained in ${seconds(tookMs)}, ${seconds(polledMs)} of them before the first Job`
+      : `${queue.left()} left after 7 minutes`;
   return {
     what: `200 messages, a Job each, 50 at a time (floor 120 s), strategy ${strategy}`,
     measured: `${jobs.size} Jobs, ${queue.idle()} with nothing to do, ${done}`,
