@@ -34,6 +34,9 @@ export interface RabbitServer extends AsyncDisposable {
   http: string;
   /** A channel of a client that is not ours, in the virtual host `/`. */
   channel: Channel;
+  /** The command `rabbitmqctl`, with the environment it needs. */
+  control: string;
+  env: Record<string, string>;
   /** Asks the management API, as an administrator. */
   manage(method: string, path: string, body?: unknown): Promise<unknown>;
   /** Connections that are open, except the one of `channel`, once the statistics have them. */
@@ -44,8 +47,13 @@ export interface RabbitServer extends AsyncDisposable {
   restart(): Promise<void>;
 }
 
-/** Starts a broker on 127.0.0.1, with nothing in it. @param config more lines of rabbitmq.conf */
-export async function startRabbit(config: readonly string[] = []): Promise<RabbitServer> {
+/**
+ * Starts a broker on 127.0.0.1, with nothing in it.
+ *
+ * @param config more lines of rabbitmq.conf
+ * @param advanced what only Erlang's own configuration can say
+ */
+export async function startRabbit(config: readonly string[] = [], advanced = '[].'): Promise<RabbitServer> {
   const folder = await mkdtemp(join(tmpdir(), 'rabbitmq-'));
   const [amqp = 0, amqps = 0, http = 0, https = 0, dist = 0, mapper = 0] = await Promise.all(
     Array.from({ length: 6 }, closedPort),
@@ -79,6 +87,7 @@ export async function startRabbit(config: readonly string[] = []): Promise<Rabbi
     ...config,
   ];
   await writeFile(join(folder, 'rabbitmq.conf'), `${lines.join('\n')}\n`);
+  await writeFile(join(folder, 'advanced.config'), advanced);
   await writeFile(join(folder, 'enabled_plugins'), `[${plugins.join(',')}].\n`);
   const env = {
     PATH: process.env['PATH'] ?? '',
@@ -92,13 +101,17 @@ export async function startRabbit(config: readonly string[] = []): Promise<Rabbi
     RABBITMQ_MNESIA_BASE: join(folder, 'data'),
     RABBITMQ_LOG_BASE: folder,
     RABBITMQ_CONFIG_FILE: join(folder, 'rabbitmq'),
+    RABBITMQ_ADVANCED_CONFIG_FILE: join(folder, 'advanced.config'),
     RABBITMQ_ENABLED_PLUGINS_FILE: join(folder, 'enabled_plugins'),
     // One scheduler and no busy waiting: other tests run beside it.
     RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: '+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none',
   };
   // In the foreground, so that it ends with the test.
   const epmd = spawn('epmd', [], { env, stdio: 'ignore' });
-  let broker = await startBroker(env);
+  let broker = await startBroker(env).catch(async thrown => {
+    await ended(epmd, 'SIGTERM');
+    throw thrown;
+  });
   let looking: ChannelModel | undefined;
 
   async function kill(signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
@@ -130,6 +143,8 @@ export async function startRabbit(config: readonly string[] = []): Promise<Rabbi
     amqp: `amqp://guest:guest@${host}:${amqp}`,
     http: `http://guest:guest@${host}:${http}`,
     channel: undefined as unknown as Channel,
+    control: '/usr/lib/rabbitmq/bin/rabbitmqctl',
+    env,
     manage,
     async connections() {
       const all = (await manage('GET', 'connections')) as {
@@ -159,7 +174,12 @@ export async function startRabbit(config: readonly string[] = []): Promise<Rabbi
 
 async function startBroker(env: Record<string, string>): Promise<ChildProcess> {
   // A group of its own: the shell around Erlang does not pass signals on.
-  const child = spawn(command, [], { env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+  const child = spawn(command, [], {
+    env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
+    cwd: env['HOME'],
+  });
   const said: string[] = [];
   await new Promise<void>((resolve, reject) => {
     for (const stream of [child.stdout, child.stderr]) {

@@ -1,5 +1,5 @@
-import { orAborted } from '../../base/deadline.ts';
-import { Fault } from '../../base/errors.ts';
+import { deadline, orAborted } from '../../base/deadline.ts';
+import { Fault, faultOf } from '../../base/errors.ts';
 import { networkFault } from '../../base/http.ts';
 import type { OpenContext } from '../context.ts';
 import { requireUsableTls } from './http-auth.ts';
@@ -35,6 +35,8 @@ export interface Broker extends AsyncDisposable {
 
 /** Queues asked about before an answer is waited for. What is missing closes the channel, and the rest is asked again. */
 const window = 64;
+/** How long the broker may take to have a message, in milliseconds. */
+const publishMs = 5000;
 
 /**
  * Connects.
@@ -175,21 +177,14 @@ class AmqpBroker implements Broker {
   }
 
   async publish(publication: Publication, signal: AbortSignal): Promise<void> {
+    using limit = deadline(signal, publishMs);
     this.#publishing ??= { line: this.#line('puts away messages that failed'), users: 0 };
     const used = this.#publishing;
     used.users += 1;
     try {
-      const link = await used.line.link(signal);
-      if (link.blocked !== undefined) {
-        throw new Fault('SOURCE_BUSY', `${this.name} takes no messages now: ${link.blocked}`);
-      }
-      await ensureQueue(link, publication.routingKey, signal);
-      const channel = await link.channel(signal);
-      const put = async () => {
-        await channel.call(methods.confirmSelect, writer => writer.u8(0));
-        await channel.publish(publication);
-      };
-      await within(put(), link, signal).finally(() => channel.close());
+      await this.#put(publication, await used.line.link(limit.signal), limit.signal);
+    } catch (thrown) {
+      throw this.#unpublished(publication, thrown, signal);
     } finally {
       used.users -= 1;
       if (used.users === 0) {
@@ -197,6 +192,32 @@ class AmqpBroker implements Broker {
         await used.line[Symbol.asyncDispose]();
       }
     }
+  }
+
+  async #put(publication: Publication, link: AmqpLink, signal: AbortSignal): Promise<void> {
+    await ensureQueue(link, publication.routingKey, signal);
+    const channel = await link.channel(signal);
+    try {
+      await within(
+        channel.call(methods.confirmSelect, writer => writer.u8(0)),
+        link,
+        signal,
+      );
+      await within(channel.publish(publication), link, signal);
+    } catch (thrown) {
+      if (link.blocked === undefined) throw thrown;
+      throw new Fault('SOURCE_BUSY', `${this.name} takes no messages now: ${link.blocked}`);
+    } finally {
+      channel.close();
+    }
+  }
+
+  /** What is wrong with publishing is not wrong with the connections that count and hold messages. */
+  #unpublished({ routingKey }: Publication, thrown: unknown, signal: AbortSignal): Fault {
+    const fault = faultOf(thrown);
+    if (signal.aborted || fault.code === 'SOURCE_UNREACHABLE') return fault;
+    const message = `a message cannot be put into the queue "${routingKey}": ${fault.message}`;
+    return new Fault('SOURCE_FAILED', message, { cause: thrown });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -25,6 +25,8 @@ export interface Taken {
   deliveryCount: number;
 }
 
+type FindKnown = (idPrefix: string) => readonly KnownMessage[];
+
 /** How long a message is kept for somebody who has stopped asking for it, in milliseconds. */
 export const holdMs = 180_000;
 /** The longest a message is kept back: as long as a timer can wait. */
@@ -33,6 +35,8 @@ const longestMs = 2 ** 31 - 2;
 /** What one claim brings is at most this and one window more, in bytes. */
 const mostBytes = 16 * 1024 * 1024;
 const widestWindow = 16;
+/** Those that others took instead of us stay among the returned ones; so many are remembered. */
+const mostReturned = 10_000;
 
 /**
  * The messages we hold of one queue, on a channel of its own: what closes a channel, such as a queue that was
@@ -43,8 +47,12 @@ export class QueueSession implements Disposable {
   readonly #queue: string;
   readonly #what: string;
   readonly #held = new Map<number, Held>();
+  /** Tags of messages that we gave back. Others that we hold no more are done with, whatever their Job's state. */
+  readonly #returned = new Set<number>();
   /** No two sessions have the same, in whatever process. */
   readonly #id = randomBytes(9).toString('base64url');
+  /** Claims under way: they share the channel. */
+  #taking = 0;
   #timer: NodeJS.Timeout | undefined;
   /** When the timer goes off, on the monotonic clock. */
   #due = Number.POSITIVE_INFINITY;
@@ -65,11 +73,18 @@ export class QueueSession implements Disposable {
    * @param known messages that may come back, where they have no id of their own
    * @throws Fault of the source, where nothing was taken
    */
-  async take(
-    most: number,
-    known: (prefix: string) => readonly KnownMessage[],
-    signal: AbortSignal,
-  ): Promise<Taken[]> {
+  async take(most: number, known: FindKnown, signal: AbortSignal): Promise<Taken[]> {
+    this.#taking += 1;
+    try {
+      return await this.#take(most, known, signal);
+    } finally {
+      this.#taking -= 1;
+      // A queue that nothing is held of needs no channel.
+      if (this.#held.size === 0 && this.#taking === 0) this.#channel.close();
+    }
+  }
+
+  async #take(most: number, known: FindKnown, signal: AbortSignal): Promise<Taken[]> {
     const taken: Taken[] = [];
     let bytes = 0;
     for (let width = 1; taken.length < most && bytes < mostBytes; width = Math.min(2 * width, widestWindow)) {
@@ -94,7 +109,6 @@ export class QueueSession implements Disposable {
       }
       if (messages.some(({ message }) => message === undefined)) break;
     }
-    if (this.#held.size === 0) this.#channel.close();
     return taken;
   }
 
@@ -115,6 +129,9 @@ export class QueueSession implements Disposable {
   /** Gives a message back at once. */
   requeue(held: Held): void {
     this.#settle(held, tag => this.#nack(tag));
+    this.#returned.add(held.tag);
+    const [oldest = 0] = this.#returned;
+    if (this.#returned.size > mostReturned) this.#returned.delete(oldest);
   }
 
   /** @throws Fault MESSAGE_LOST where the broker may not have heard it */
@@ -185,11 +202,7 @@ export class QueueSession implements Disposable {
   }
 
   /** @returns undefined where a message with this id is held already: then both are one */
-  #hold(
-    { args, message }: Answer,
-    taken: readonly Taken[],
-    known: (prefix: string) => readonly KnownMessage[],
-  ): Taken | undefined {
+  #hold({ args, message }: Answer, taken: readonly Taken[], known: FindKnown): Taken | undefined {
     const tag = args.u64();
     const redelivered = args.u8() !== 0;
     const origin = [args.short(), args.short()];
@@ -221,7 +234,7 @@ export class QueueSession implements Disposable {
   #nameless(
     { properties, body, origin, redelivered }: Nameless,
     taken: readonly Taken[],
-    known: (prefix: string) => readonly KnownMessage[],
+    known: FindKnown,
   ): string {
     const { contentType, contentEncoding, correlationId, type, timestamp, appId } = properties;
     const looks = [...origin, contentType, contentEncoding, correlationId, type, timestamp, appId];
@@ -230,9 +243,16 @@ export class QueueSession implements Disposable {
     const before = redelivered ? known(prefix) : [];
     const again = before.find(
       ({ messageId, receipt }) =>
-        !this.#held.has(this.#tagOf(receipt) ?? 0) && !taken.some(each => each.messageId === messageId),
+        this.#mayReturn(receipt) && !taken.some(each => each.messageId === messageId),
     );
+    if (again !== undefined) this.#returned.delete(this.#tagOf(again.receipt) ?? 0);
     return again?.messageId ?? `${prefix}${randomBytes(9).toString('base64url')}`;
+  }
+
+  /** Whether the message may come to us again: we gave it back, or it was held by a channel before this one. */
+  #mayReturn(receipt: Receipt): boolean {
+    const tag = this.#tagOf(receipt);
+    return tag === undefined || this.#returned.has(tag);
   }
 
   #tagOf(receipt: Receipt): number | undefined {
