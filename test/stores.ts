@@ -43,3 +43,12 @@ export function storeAsk(
     ...over,
   };
 }
+
+/** Asks until the answer is as wanted; between two askings there is time for what is under way. */
+export async function eventually<T>(ask: () => Promise<T>, wanted: (answer: T) => boolean): Promise<T> {
+  for (;;) {
+    const answer = await ask();
+    if (wanted(answer)) return answer;
+    await new Promise(resolve => setTimeout(resolve, 5));
+  }
+}

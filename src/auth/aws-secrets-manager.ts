@@ -3,7 +3,7 @@ import { Secret } from '../base/secret.ts';
 import { type AwsCredentials, signedHeaders } from '../base/sigv4.ts';
 import type { PodIdentity } from '../spec/pod-identity.ts';
 import type { TriggerAuthenticationSpec } from '../spec/trigger-authentication.ts';
-import { awsEndpoint } from './aws-api.ts';
+import { awsEndpoint, elementOf } from './aws-api.ts';
 import { type Json, jsonOf, recordOf, refusalOf, textOf } from './provider-answer.ts';
 import { fromSecrets } from './secret.ts';
 import { requireWorkloadRole } from './service-account.ts';
@@ -142,8 +142,10 @@ async function fetchSecret(
   const json = jsonOf(answer);
   const { host } = new URL(url);
   if (answer.status === 200) return { value: json };
-  const type = textOf(json['__type'])?.split('#').at(-1);
-  const message = textOf(json['message']) ?? textOf(json['Message']);
+  // What refuses a request before it reaches the service speaks XML.
+  const xml = answer.body.toString('utf8');
+  const type = textOf(json['__type'])?.split('#').at(-1) ?? elementOf(xml, 'Code');
+  const message = textOf(json['message']) ?? textOf(json['Message']) ?? elementOf(xml, 'Message');
   if (type === 'ResourceNotFoundException') {
     throw new Fault('AUTH_MISSING', `${host} has no secret "${name}": ${message}`);
   }

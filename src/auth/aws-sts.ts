@@ -65,7 +65,7 @@ async function ask(
   const region = asked || place.region || anywhere;
   // What is no region is refused, whether or not it becomes part of the address.
   const regional = awsEndpoint('sts', region);
-  const url = place.stsEndpoint ?? (asked || place.region ? regional : 'https://sts.amazonaws.com/');
+  const url = place.stsEndpoint || (asked || place.region ? regional : 'https://sts.amazonaws.com/');
   const body = new URLSearchParams({ ...form, Version: '2011-06-15' }).toString();
   const headers = { 'content-type': 'application/x-www-form-urlencoded' };
   const now = clock.now();
