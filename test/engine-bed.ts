@@ -11,6 +11,7 @@ import { scaledJob as deliveringJob, modelQueue, straight } from './delivery-mod
 import { type MemoryWorld, memoryWorld } from './memory-world.ts';
 import { noTokens } from './no-tokens.ts';
 import { type Objects, references } from './references.ts';
+import { storesOf } from './stores.ts';
 
 interface TestParams {
   endpoint: string;
@@ -43,6 +44,8 @@ export interface TestSource {
   /** Ends what the listeners listen to. */
   endTelling(fault?: Fault): void;
   listeners: number;
+  /** How often somebody began to listen. */
+  listens: number;
   /** The scaler of a type; with `watch` it tells by itself, with `readMany` it answers many at once. */
   scaler(type: string, kind?: 'plain' | 'watch' | 'readMany'): Scaler;
 }
@@ -63,6 +66,7 @@ export function testSource(clock: ManualClock): TestSource {
     closed: 0,
     asked: [],
     listeners: 0,
+    listens: 0,
     tell(value) {
       for (const each of tellers) each.tell(value);
     },
@@ -138,6 +142,7 @@ export function testSource(clock: ManualClock): TestSource {
     signal.addEventListener('abort', stop);
     tellers.add(teller);
     source.listeners += 1;
+    source.listens += 1;
     try {
       for (;;) {
         const next = told.shift();
@@ -220,6 +225,7 @@ export function engineBed({
       references: references(objects),
       loadScaler: async type => scalers[type],
       tokens: noTokens,
+      stores: storesOf(clock),
       clock,
       log,
       random,

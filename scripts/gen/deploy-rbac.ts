@@ -85,6 +85,12 @@ const clusterRules: readonly Rule[] = [
     verbs: follow,
   },
   {
+    why: 'The role of AWS that a workload\'s own pods have. Tokens of ServiceAccounts (boundServiceAccountToken, Vault) need\n"create" on serviceaccounts/token, which is for whoever owns them to grant: see docs/authentication.md.',
+    groups: [''],
+    resources: ['serviceaccounts'],
+    verbs: follow,
+  },
+  {
     why: 'A message too large for a variable goes to its Job as a Secret, which the Job owns.',
     groups: [''],
     resources: ['secrets'],

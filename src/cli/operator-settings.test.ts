@@ -19,6 +19,7 @@ describe('the settings of the operator', () => {
       certificates: { secretName: 'kedaorg-certs', rotate: true, patchWebhook: 'keda-admission' },
       readTimeoutMs: 3000,
       restrictSecrets: false,
+      tokenLifeMs: 3_600_000,
     });
   });
 
@@ -65,6 +66,12 @@ describe('the settings of the operator', () => {
       {},
       { KEDA_HTTP_DEFAULT_TIMEOUT: 'soon' },
       'KEDA_HTTP_DEFAULT_TIMEOUT needs a number of milliseconds, not "soon"',
+    ],
+    [
+      'a life of tokens',
+      {},
+      { KEDA_BOUND_SERVICE_ACCOUNT_TOKEN_EXPIRY: '30m' },
+      'KEDA_BOUND_SERVICE_ACCOUNT_TOKEN_EXPIRY needs a duration from 1h to 6h, not "30m"',
     ],
   ])('say what is wrong with %s', (_title, flags, environment, message) => {
     expect(() => settings(flags, environment)).toThrow(

@@ -564,6 +564,59 @@ describe('credentials', () => {
     expect(run.replicas).toBe(1);
   });
 
+  it('that end are exchanged before, and the old ones are used until then', async () => {
+    const authenticationRef = { name: 'auth', kind: 'TriggerAuthentication' } as const;
+    const run = running({ triggers: [trigger({}, { authenticationRef })] });
+    const bound = [{ parameter: 'key', serviceAccountName: 'reader' }];
+    const auths = { 'shop/auth': { boundServiceAccountToken: bound } };
+    Object.assign(run.objects, { auths, serviceAccountTokens: { 'shop/reader': 'first' } });
+    await run.begin();
+
+    run.objects.serviceAccountTokens = { 'shop/reader': 'second' };
+    await run.clock.advance(54 * 60_000);
+    const before = run.source.asked.at(-1)?.key;
+    await run.clock.advance(2 * 60_000);
+
+    expect(before).toBe('first');
+    expect(run.source.asked.at(-1)?.key).toBe('second');
+    expect(run.source.opened).toHaveLength(2);
+    expect(run.bed.engine.snapshot()[0]?.triggers[0]?.errors).toBe(0);
+  });
+
+  it('that end are used to the end where new ones cannot be had', async () => {
+    const authenticationRef = { name: 'auth', kind: 'TriggerAuthentication' } as const;
+    const run = running({ triggers: [trigger({}, { authenticationRef })] });
+    const bound = [{ parameter: 'key', serviceAccountName: 'reader' }];
+    const auths = { 'shop/auth': { boundServiceAccountToken: bound } };
+    Object.assign(run.objects, { auths, serviceAccountTokens: { 'shop/reader': 'first' } });
+    await run.begin();
+    Object.defineProperty(run.objects, 'serviceAccountTokens', {
+      get() {
+        throw new Fault('KUBE_UNREACHABLE', 'the API server does not answer');
+      },
+    });
+
+    await run.clock.advance(58 * 60_000);
+
+    expect(run.source.asked.at(-1)?.key).toBe('first');
+    expect(run.report?.triggers[0]?.fault).toBeUndefined();
+  });
+
+  it('that were edited and are the same leave the connection and what it tells alone', async () => {
+    const authenticationRef = { name: 'auth', kind: 'TriggerAuthentication' } as const;
+    const run = running({ triggers: [trigger({}, { type: 'telling', authenticationRef })] });
+    const auths = { 'shop/auth': { secretTargetRef: [{ parameter: 'key', name: 'db', key: 'key' }] } };
+    Object.assign(run.objects, { auths, secrets: { 'shop/db': { key: 'old', other: '1' } } });
+    await run.begin();
+
+    run.objects.secrets = { 'shop/db': { key: 'old', other: '2' } };
+    run.bed.engine.referenceChanged('Secret', 'shop', 'db');
+    await run.poll(2);
+
+    expect(run.source.listens).toBe(1);
+    expect(run.source.opened).toHaveLength(1);
+  });
+
   it('that are missing are used at once when they appear', async () => {
     const { run, auths } = withAuth();
     run.source.value = 1;
