@@ -1,13 +1,12 @@
 import { execFile } from 'node:child_process';
-import { access, chmod, cp, mkdir, writeFile } from 'node:fs/promises';
+import { cp, mkdir, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
-import process from 'node:process';
 import { promisify } from 'node:util';
 import { MongoClient } from 'mongodb';
 import { authority, clientCertificate, clientKey, serverCertificate, serverKey } from './certificates.ts';
-import { build, go, locked } from './cluster/binaries.ts';
+import { go } from './cluster/binaries.ts';
+import { cachedProgram } from './go-program.ts';
 import { closedPort } from './misbehaving-http.ts';
 import {
   privateFile,
@@ -22,39 +21,25 @@ const version = 'v1.24.2';
 const modulePath = 'github.com/FerretDB/FerretDB';
 const run = promisify(execFile);
 
-/** The server, from the user's cache folder; built with Go when it is not there: once, about a minute on two cores. */
-async function ferretdb(): Promise<string> {
-  const cache = process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache');
-  const folder = join(cache, 'eventide', `ferretdb-${version}-${process.arch}`);
-  const path = join(folder, 'ferretdb');
-  const isThere = () =>
-    access(path).then(
-      () => true,
-      () => false,
-    );
-  if (await isThere()) return path;
-  await mkdir(folder, { recursive: true });
-  const say = (line: string) => void process.stderr.write(`${line}\n`);
-  await using _lock = await locked(join(folder, 'building'), say);
-  if (await isThere()) return path;
-  say(`building FerretDB ${version} for the tests of mongodb, once; about a minute on two cores`);
-  await build(path, async within => {
-    const { stdout } = await run('go', ['mod', 'download', '-json', `${modulePath}@${version}`], {
-      cwd: within,
-    });
-    const sources = join(within, 'sources');
-    await cp((JSON.parse(stdout) as { Dir: string }).Dir, sources, { recursive: true });
-    // The folder of a module is read-only, and this one does not start without a file that a release makes.
-    await chmod(join(sources, 'build', 'version'), 0o755);
-    await writeFile(join(sources, 'build', 'version', 'version.txt'), `${version}\n`);
-    await go(['build', '-trimpath', '-ldflags', '-s -w', '-o', '../ferretdb', './cmd/ferretdb'], {
-      cwd: sources,
-    });
-    await run('chmod', ['-R', 'u+w', sources]);
-    return join(within, 'ferretdb');
+/** The server, built with Go. */
+const ferretdb = () =>
+  cachedProgram({
+    key: `ferretdb-${version}`,
+    what: `FerretDB ${version} for the tests of mongodb, once; about a minute on two cores`,
+    async into(folder) {
+      const { stdout } = await run('go', ['mod', 'download', '-json', `${modulePath}@${version}`], {
+        cwd: folder,
+      });
+      const sources = join(folder, 'sources');
+      await cp((JSON.parse(stdout) as { Dir: string }).Dir, sources, { recursive: true });
+      // The folder of a module is read-only, and this one does not start without a file that a release makes.
+      await run('chmod', ['-R', 'u+w', sources]);
+      await writeFile(join(sources, 'build', 'version', 'version.txt'), `${version}\n`);
+      const flags = ['-trimpath', '-ldflags', '-s -w', '-o', '../ferretdb'];
+      await go(['build', ...flags, './cmd/ferretdb'], { cwd: sources });
+      return join(folder, 'ferretdb');
+    },
   });
-  return path;
-}
 
 const host = '127.0.0.1';
 
