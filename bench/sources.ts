@@ -4,6 +4,7 @@ import { printTable } from './table.ts';
 /** One file per family of sources under bench/sources/; each starts the server it measures against. */
 const families: Record<string, () => Promise<Bench>> = {
   kafka: async () => (await import('./sources/kafka.ts')).kafkaBench,
+  rabbitmq: async () => (await import('./sources/rabbitmq.ts')).rabbitBench,
   redis: async () => (await import('./sources/redis.ts')).redisBench,
   sql: async () => (await import('./sources/sql.ts')).sqlBench,
 };

@@ -107,7 +107,7 @@ export async function startRabbit(config: readonly string[] = [], advanced = '[]
     RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: '+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none',
   };
   // In the foreground, so that it ends with the test.
-  const epmd = spawn('epmd', [], { env, stdio: 'ignore' });
+  const epmd = spawn('/usr/bin/epmd', [], { env, stdio: 'ignore' });
   let broker = await startBroker(env).catch(async thrown => {
     await ended(epmd, 'SIGTERM');
     throw thrown;
