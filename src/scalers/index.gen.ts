@@ -3,6 +3,7 @@ import type { AnyScaler } from '../scaler/define.ts';
 
 const modules: Readonly<Record<string, () => Promise<{ default: AnyScaler }>>> = {
   'apache-kafka': () => import('./apache-kafka.ts'),
+  'aws-sqs-queue': () => import('./aws-sqs-queue.ts'),
   'azure-blob': () => import('./azure-blob.ts'),
   'azure-queue': () => import('./azure-queue.ts'),
   'cpu': () => import('./cpu.ts'),

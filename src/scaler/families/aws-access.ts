@@ -1,0 +1,119 @@
+import type { AwsCredentials } from '../../base/sigv4.ts';
+import type { PodIdentity } from '../../spec/pod-identity.ts';
+import type { Problem } from '../../spec/problem.ts';
+import type { AwsRole } from '../context.ts';
+import { p, type ValuesOf } from '../params.ts';
+
+/** Where in AWS something is and who asks: the parameters of every type that reads a service of AWS. */
+export const awsParams = {
+  awsRegion: p.text({ doc: 'Region, such as `eu-west-1`.', from: ['metadata', 'auth'] }),
+  awsEndpoint: p.text({ doc: "URL to ask instead of the region's own.", optional: true }),
+  identityOwner: p.choice(['pod', 'operator'], {
+    doc: "`operator` for the operator's own identity in AWS.",
+    optional: true,
+  }),
+  awsAccessKeyID: p.text({
+    doc: 'Access key; needed without a pod identity or a role.',
+    also: ['awsAccessKeyId'],
+    from: ['auth', 'metadata', 'env'],
+    optional: true,
+  }),
+  awsSecretAccessKey: p.secret({
+    doc: 'The secret of the access key.',
+    from: ['auth', 'env'],
+    optional: true,
+  }),
+  awsSessionToken: p.secret({ doc: 'Session token of temporary keys.', from: ['auth'], optional: true }),
+  awsRoleArn: p.text({ doc: 'Role to assume.', from: ['auth'], optional: true }),
+};
+
+/** A service of AWS, and who asks it: somebody with keys, a role, or the operator itself. */
+export interface AwsAccess {
+  region: string;
+  /** Such as `https://sqs.eu-west-1.amazonaws.com`, without a slash at its end. */
+  url: string;
+  /** As AWS signs it, such as `sqs` or `monitoring`. */
+  service: string;
+  who: AwsCredentials | AwsRole;
+}
+
+export type AwsValues = ValuesOf<typeof awsParams>;
+
+const domains: readonly [RegExp, string][] = [
+  [/^cn-/, 'amazonaws.com.cn'],
+  [/^us-iso-/, 'c2s.ic.gov'],
+  [/^us-isob-/, 'sc2s.sgov.gov'],
+  [/^/, 'amazonaws.com'],
+];
+
+/** Checks what KEDA checks, in its order. */
+export function awsAccess(
+  service: string,
+  values: AwsValues,
+  podIdentity: PodIdentity,
+): AwsAccess | { problems: Problem[] } {
+  const { awsRegion: region, awsEndpoint } = values;
+  const url = endpointOf(service, region, awsEndpoint);
+  const who = whoOf(values, podIdentity);
+  const problems = [url, who].filter(part => typeof part === 'object' && 'problem' in part);
+  if (typeof url !== 'string' || 'problem' in who) return { problems };
+  return { region, url, service, who };
+}
+
+/** For a connection's identity: free of secrets. */
+export function awsIdentity({ region, url, who }: AwsAccess): string {
+  if (!('accessKeyId' in who)) return JSON.stringify([url, region, who]);
+  const { accessKeyId, secretAccessKey, sessionToken } = who;
+  const keys = [accessKeyId, secretAccessKey.fingerprint(), sessionToken?.fingerprint()];
+  return JSON.stringify([url, region, ...keys]);
+}
+
+/** What becomes part of a host name must not lead elsewhere: the operator's own identity may go there. */
+function endpointOf(service: string, region: string, endpoint: string | undefined): string | Problem {
+  if (endpoint === undefined) {
+    if (!/^[a-z]{2}[a-z0-9-]{1,30}$/.test(region)) {
+      return {
+        problem: `"${region}" is not a region of AWS`,
+        mending: 'write one such as eu-west-1',
+        place: { field: 'metadata.awsRegion' },
+      };
+    }
+    const [, domain = ''] = domains.find(([regions]) => regions.test(region)) ?? [];
+    return `https://${service}.${region}.${domain}`;
+  }
+  const url = URL.canParse(endpoint) ? new URL(endpoint) : undefined;
+  if (url === undefined || !/^https?:$/.test(url.protocol)) {
+    return {
+      problem: `"${endpoint}" is not an http or https URL`,
+      place: { field: 'metadata.awsEndpoint' },
+    };
+  }
+  return `${url.origin}${url.pathname}`.replace(/\/+$/, '');
+}
+
+function whoOf(values: AwsValues, identity: PodIdentity): AwsCredentials | AwsRole | Problem {
+  const { awsAccessKeyID, awsSecretAccessKey, awsSessionToken, awsRoleArn, awsRegion, identityOwner } =
+    values;
+  const there = { region: awsRegion };
+  if (identity.provider === 'aws') {
+    const { roleArn = awsRoleArn, externalID } = identity;
+    if (roleArn === undefined) return there;
+    const external = externalID === undefined ? {} : { externalId: externalID };
+    return { ...there, roleArn, webIdentity: true, ...external };
+  }
+  if (identityOwner === 'operator') return there;
+  if (awsRoleArn !== undefined) return { ...there, roleArn: awsRoleArn };
+  if (awsAccessKeyID === undefined) return missing('awsAccessKeyID');
+  if (awsSecretAccessKey === undefined) return missing('awsSecretAccessKey');
+  return {
+    accessKeyId: awsAccessKeyID,
+    secretAccessKey: awsSecretAccessKey,
+    ...(awsSessionToken === undefined ? {} : { sessionToken: awsSessionToken }),
+  };
+}
+
+const missing = (name: string): Problem => ({
+  problem: `"${name}" is missing`,
+  mending: 'give keys in a TriggerAuthentication, or use a pod identity or identityOwner: operator',
+  place: { field: `metadata.${name}` },
+});
