@@ -294,8 +294,9 @@ class Link implements AmqpLink {
       default: {
         const listener = this.#listener;
         this.#listener = undefined;
-        if (listener === undefined) this.#said.push([method, args]);
-        else listener.resolve([method, args]);
+        if (listener !== undefined) listener.resolve([method, args]);
+        // It may come before it is waited for, but only during the handshake.
+        else if (!this.#entered) this.#said.push([method, args]);
       }
     }
   }
