@@ -322,6 +322,22 @@ CREATE FUNCTION shop.note() RETURNS int MODIFIES SQL DATA BEGIN INSERT INTO shop
       expect(await server.sessions()).toEqual(['eventide: Sleep']);
     });
 
+    it('stop on the server what is under way when they are closed', async () => {
+      const fault = await faultFrom(readOnce(asking('SELECT SLEEP(60)'), { timeoutMs: 100 }));
+      await gone(server);
+
+      expect(fault.code).toBe('SOURCE_TIMEOUT');
+    });
+
+    it('never have a query stopped in the place of the one before it', async () => {
+      await using shared = await opened(server);
+
+      for (let round = 0; round < 100; round += 1) {
+        await shared.ask('SELECT SLEEP(0.005)', AbortSignal.timeout(6)).catch(() => 0);
+        expect(await shared.ask('SELECT SLEEP(0) + 1')).toBe(1);
+      }
+    });
+
     it('have the server end by itself what it is not told to end', async () => {
       await using shared = await opened(server);
 

@@ -422,6 +422,35 @@ describe.skipIf(!postgresInstalled)('postgresql, against a real server', () => {
       expect(await server.sessions()).toEqual(['eventide: idle']);
     });
 
+    it('stop on the server what is under way when they are closed', async () => {
+      const fault = await faultFrom(readOnce(asking('SELECT pg_sleep(60)'), { timeoutMs: 100 }));
+      while ((await server.sessions()).length > 0) await new Promise(setImmediate);
+
+      expect(fault.code).toBe('SOURCE_TIMEOUT');
+    });
+
+    it('never have a query stopped in the place of the one before it', async () => {
+      await using shared = await opened(server);
+
+      for (let round = 0; round < 100; round += 1) {
+        const nearly = shared.ask('SELECT pg_sleep(0.005)', AbortSignal.timeout(6)).catch(() => 0);
+        await nearly;
+        expect(await shared.ask('SELECT pg_backend_pid() / pg_backend_pid()')).toBe(1);
+      }
+    });
+
+    it('are given back when the hurry is over', async () => {
+      await using shared = await opened(server);
+      await Promise.all(Array.from({ length: 9 }, () => shared.ask('SELECT 1')));
+      const busy = shared.conn.links;
+
+      const { signal } = new AbortController();
+      const now = Date.UTC(2026, 0, 15, 13);
+      for (let round = 0; round < 9; round += 1) await shared.conn.number('SELECT 1', { signal, now });
+
+      expect([busy, shared.conn.links]).toEqual([5, 1]);
+    });
+
     it('have the server end by itself what it is not told to end', async () => {
       await using shared = await opened(server);
 

@@ -97,6 +97,14 @@ export class ByteChannel implements Disposable {
     this.#wake?.(this.#end);
   }
 
+  /** Closes it when the signal is aborted, until what is returned is disposed. */
+  closeAt(signal: AbortSignal): Disposable {
+    const stop = () => this.close(networkFault(signal.reason, this.name, signal));
+    if (signal.aborted) stop();
+    signal.addEventListener('abort', stop, { once: true });
+    return { [Symbol.dispose]: () => signal.removeEventListener('abort', stop) };
+  }
+
   /** Says what is to be said last, and closes. */
   finish(bytes: Uint8Array): void {
     if (this.#end !== undefined) return;

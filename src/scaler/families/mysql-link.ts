@@ -1,5 +1,4 @@
 import { Fault, faultOf } from '../../base/errors.ts';
-import { networkFault } from '../../base/http.ts';
 import { withoutSecrets } from '../../base/secret.ts';
 import { ByteChannel } from './byte-channel.ts';
 import {
@@ -20,7 +19,7 @@ import {
 } from './mysql-packets.ts';
 import type { Address, Way } from './socket.ts';
 import type { SqlAnswer, SqlLink } from './sql.ts';
-import { stoppable } from './sql-abort.ts';
+import { QueryUnderWay } from './sql-query.ts';
 
 /** How to come in at the server. */
 export interface MysqlEntry extends MysqlUser {
@@ -39,8 +38,7 @@ const mostRows = 1000;
 /** Connects and logs in. @throws Fault of the source or the network; no message holds the password */
 export async function connectMysql(entry: MysqlEntry, signal: AbortSignal): Promise<SqlLink> {
   const channel = await ByteChannel.connect(entry.address, signal);
-  const stop = () => channel.close(networkFault(signal.reason, channel.name, signal));
-  signal.addEventListener('abort', stop, { once: true });
+  using _end = channel.closeAt(signal);
   try {
     const packets = new Packets(channel);
     const greeting = await readGreeting(packets);
@@ -51,8 +49,6 @@ export async function connectMysql(entry: MysqlEntry, signal: AbortSignal): Prom
   } catch (thrown) {
     channel[Symbol.dispose]();
     throw cleaned(thrown, entry);
-  } finally {
-    signal.removeEventListener('abort', stop);
   }
 }
 
@@ -90,25 +86,18 @@ async function prepare(packets: Packets, entry: MysqlEntry, { version }: Greetin
 
 function link(packets: Packets, entry: MysqlEntry, { sessionId }: Greeting): SqlLink {
   const { channel } = packets;
-  let underWay: Promise<unknown> = Promise.resolve();
-  const tell = async (signal: AbortSignal) => {
+  const underWay = new QueryUnderWay(channel, async (signal, isWanted) => {
     await using other = await connectMysql({ ...entry, preparations: () => [] }, signal);
-    await other.ask(`KILL QUERY ${sessionId}`, signal);
-  };
+    if (isWanted()) await other.ask(`KILL QUERY ${sessionId}`, signal);
+  });
   return {
     get open() {
       return channel.open;
     },
-    async ask(query, signal) {
-      if (signal.aborted) throw networkFault(signal.reason, channel.name, signal);
-      const answer = exchange(packets, query);
-      underWay = answer.catch(() => {});
-      return await stoppable(answer, { signal, channel, tell });
-    },
-    async settled() {
-      await underWay;
-    },
+    ask: (query, signal) => underWay.run(() => exchange(packets, query), signal),
+    settled: () => underWay.settled(),
     async [Symbol.asyncDispose]() {
+      await underWay.stop();
       // Quit.
       channel.finish(Buffer.from([1, 0, 0, 0, 1]));
     },

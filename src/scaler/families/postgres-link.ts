@@ -1,5 +1,4 @@
 import { Fault, faultOf } from '../../base/errors.ts';
-import { networkFault } from '../../base/http.ts';
 import { withoutSecrets } from '../../base/secret.ts';
 import { ByteChannel } from './byte-channel.ts';
 import { logIn, type PostgresUser } from './postgres-login.ts';
@@ -19,7 +18,7 @@ import {
 } from './postgres-messages.ts';
 import type { Address, Way } from './socket.ts';
 import type { SqlAnswer, SqlLink } from './sql.ts';
-import { stoppable } from './sql-abort.ts';
+import { QueryUnderWay } from './sql-query.ts';
 
 /** How to come in at one server. */
 export interface PostgresEntry extends PostgresUser {
@@ -43,8 +42,7 @@ export interface PostgresEntry extends PostgresUser {
  */
 export async function connectPostgres(entry: PostgresEntry, signal: AbortSignal): Promise<SqlLink> {
   const channel = await encrypted(entry, signal);
-  const stop = () => channel.close(networkFault(signal.reason, channel.name, signal));
-  signal.addEventListener('abort', stop, { once: true });
+  using _end = channel.closeAt(signal);
   try {
     channel.write(startup({ ...entry.parameters, user: entry.user }));
     await logIn(channel, entry);
@@ -53,8 +51,6 @@ export async function connectPostgres(entry: PostgresEntry, signal: AbortSignal)
   } catch (thrown) {
     channel[Symbol.dispose]();
     throw cleaned(thrown, entry);
-  } finally {
-    signal.removeEventListener('abort', stop);
   }
 }
 
@@ -68,8 +64,7 @@ async function encrypted(entry: PostgresEntry, signal: AbortSignal): Promise<Byt
   const { address, encryption, mayBePlain } = entry;
   const channel = await ByteChannel.connect(address, signal);
   if (encryption === undefined) return channel;
-  const stop = () => channel.close(networkFault(signal.reason, channel.name, signal));
-  signal.addEventListener('abort', stop, { once: true });
+  using _end = channel.closeAt(signal);
   try {
     channel.write(encryptionRequest);
     const answer = (await channel.read(1)).toString('latin1');
@@ -81,8 +76,6 @@ async function encrypted(entry: PostgresEntry, signal: AbortSignal): Promise<Byt
   } catch (thrown) {
     channel[Symbol.dispose]();
     throw thrown;
-  } finally {
-    signal.removeEventListener('abort', stop);
   }
 }
 
@@ -98,26 +91,23 @@ async function settled(channel: ByteChannel): Promise<Buffer | undefined> {
 }
 
 function link(channel: ByteChannel, entry: PostgresEntry, key: Buffer | undefined): SqlLink {
-  let underWay: Promise<unknown> = Promise.resolve();
-  const tell = async (signal: AbortSignal) => {
+  const underWay = new QueryUnderWay(channel, async (signal, isWanted) => {
     if (key === undefined) throw new Fault('NOT_SUPPORTED', `${channel.name} cannot be told to stop`);
-    const stopper = await encrypted(entry, signal);
-    stopper.finish(cancelRequest(key));
-  };
+    using stopper = await encrypted(entry, signal);
+    if (!isWanted()) return;
+    stopper.write(cancelRequest(key));
+    // It says nothing, and hangs up when it is done.
+    using _end = stopper.closeAt(signal);
+    await stopper.read(1).catch(() => {});
+  });
   return {
     get open() {
       return channel.open;
     },
-    async ask(query, signal) {
-      if (signal.aborted) throw networkFault(signal.reason, channel.name, signal);
-      const answer = exchange(channel, query, entry);
-      underWay = answer.catch(() => {});
-      return await stoppable(answer, { signal, channel, tell });
-    },
-    async settled() {
-      await underWay;
-    },
+    ask: (query, signal) => underWay.run(() => exchange(channel, query, entry), signal),
+    settled: () => underWay.settled(),
     async [Symbol.asyncDispose]() {
+      await underWay.stop();
       channel.finish(terminate);
     },
   };
