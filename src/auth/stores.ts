@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.ts';
 import { type HttpClient, type HttpOptions, httpClient } from '../base/http.ts';
-import type { Secret } from '../base/secret.ts';
+import { Secret } from '../base/secret.ts';
 import type { AwsPlace } from './aws-api.ts';
 import { Keeper } from './keeper.ts';
 import type { Lookup } from './lookup.ts';
@@ -31,8 +31,8 @@ export interface SecretStores extends AsyncDisposable {
   readonly sessions: Keeper<VaultSession>;
   /** Tokens of service accounts, and those that are given for them or for a client's secret. */
   readonly grants: Keeper<Secret>;
-  /** What stores answered, by where it was read and by whom. */
-  readonly values: Keeper<Json>;
+  /** What stores answered, as JSON, by where it was read and by whom. */
+  readonly values: Keeper<Secret>;
 }
 
 /** Opens nothing until the first store is asked. */
@@ -40,7 +40,7 @@ export function secretStores({ clock, http, tokens, vault, aws, google }: StoreO
   const client = httpClient(http);
   const sessions = new Keeper<VaultSession>(clock);
   const grants = new Keeper<Secret>(clock);
-  const values = new Keeper<Json>(clock, storeWithinMs);
+  const values = new Keeper<Secret>(clock, storeWithinMs);
   return {
     clock,
     http: client,
@@ -105,12 +105,13 @@ export async function storedValue(
     doubt,
     async fetch(stop) {
       const askedAt = stores.clock.now();
-      const { value, lifeMs } = await fetch(stop);
+      const { value: given, lifeMs } = await fetch(stop);
+      const value = new Secret(JSON.stringify(given));
       return lifeMs === undefined
         ? { value, renewAt: askedAt + recheckMs, endsAt: Number.POSITIVE_INFINITY }
         : { value, renewAt: askedAt + (lifeMs * 2) / 3, endsAt: askedAt + lifeMs };
     },
   });
   lookup.renewBy(lent.renewAt);
-  return lent.value;
+  return JSON.parse(lent.value.reveal()) as Json;
 }
