@@ -10,6 +10,7 @@ const lookEveryMs = 1000;
 /** The objects that triggers get their credentials from. */
 const kinds: ReadonlySet<string> = new Set([
   'Secret',
+  'ServiceAccount',
   'ConfigMap',
   'TriggerAuthentication',
   'ClusterTriggerAuthentication',

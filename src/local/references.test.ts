@@ -27,6 +27,14 @@ kind: ClusterTriggerAuthentication
 metadata: { name: everywhere }
 spec: { env: [{ parameter: host, name: HOST }] }
 ---
+apiVersion: v1
+kind: ServiceAccount
+metadata: { name: orders, annotations: { eks.amazonaws.com/role-arn: 'arn:aws:iam::1:role/orders' } }
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: { name: plain }
+---
 apiVersion: apps/v1
 kind: StatefulSet
 metadata: { name: web }
@@ -68,6 +76,23 @@ describe('localReferences', () => {
     expect(own?.secretTargetRef?.[0]?.name).toBe('db');
     expect(cluster?.env?.[0]?.name).toBe('HOST');
     expect(await references.triggerAuthentication('default', 'everywhere', signal)).toBeUndefined();
+  });
+
+  it('knows the annotations of service accounts, and has no tokens of them', async () => {
+    const annotated = await references.serviceAccount('default', 'orders', signal);
+    const plain = await references.serviceAccount('default', 'plain', signal);
+    const missing = await references.serviceAccount('shop', 'orders', signal);
+    const token = references.serviceAccountToken('default', 'orders', signal);
+
+    expect(Object.fromEntries(annotated ?? [])).toEqual({
+      'eks.amazonaws.com/role-arn': 'arn:aws:iam::1:role/orders',
+    });
+    expect(plain?.size).toBe(0);
+    expect(missing).toBeUndefined();
+    await expect(token).rejects.toMatchObject({
+      code: 'NOT_SUPPORTED',
+      message: 'there is no cluster here to give a token of ServiceAccount "orders" in namespace "default"',
+    });
   });
 
   it('finds the pod template of a target by its kind', async () => {
