@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import type { Metafile } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bundle } from '../scripts/bundle.ts';
+import { closedPort } from './misbehaving-http.ts';
 
 const run = promisify(execFile);
 
@@ -39,6 +40,29 @@ describe('the bundled command', () => {
     const { stdout } = await run(process.execPath, [entry(), argument]);
 
     expect(stdout).toMatch(answer);
+  });
+
+  it('loads the client library of a source that is asked', async () => {
+    const port = await closedPort();
+    const metadata = {
+      connectionString: `mongodb://127.0.0.1:${port}/`,
+      dbName: 'shop',
+      collection: 'orders',
+      query: '{"state":"waiting"}',
+      queryValue: '5',
+    };
+    const manifest = {
+      apiVersion: 'keda.sh/v1alpha1',
+      kind: 'ScaledObject',
+      metadata: { name: 'shop' },
+      spec: { scaleTargetRef: { name: 'shop' }, triggers: [{ type: 'mongodb', metadata }] },
+    };
+    await writeFile(join(folder, 'manifest.yaml'), JSON.stringify(manifest));
+
+    const check = run(process.execPath, [entry(), 'check', '--live', join(folder, 'manifest.yaml')]);
+
+    // It got as far as the network.
+    await expect(check).rejects.toMatchObject({ stdout: expect.stringContaining('refuses connections') });
   });
 });
 

@@ -1,6 +1,6 @@
 import { createSecureContext } from 'node:tls';
 import type { MongoClient, ServerDescription, TopologyDescription } from 'mongodb';
-import { Fault, type FaultCode } from '../../base/errors.ts';
+import { Fault, type FaultCode, faultOf } from '../../base/errors.ts';
 import { networkFault } from '../../base/http.ts';
 import { fingerprint, type Secret, withoutSecrets } from '../../base/secret.ts';
 import { type TlsOptions, tlsIdentity, tlsSettings } from '../../base/tls.ts';
@@ -48,6 +48,14 @@ export function mongoIdentity({ uri, tls }: MongoAccess): string {
   }
 }
 
+/** A CommonJS package: all of it is the default in a bundle, and there is none where TypeScript is run as it is. */
+async function clientLibrary(): Promise<typeof import('mongodb')> {
+  const loaded: Partial<typeof import('mongodb')> & { default?: typeof import('mongodb') } = await import(
+    'mongodb'
+  );
+  return loaded.default ?? (loaded as typeof import('mongodb'));
+}
+
 /**
  * Connects and logs in.
  *
@@ -56,7 +64,7 @@ export function mongoIdentity({ uri, tls }: MongoAccess): string {
 export async function openMongo(access: MongoAccess, context: OpenContext): Promise<MongoSource> {
   const { hosts } = parseMongoUri(access.uri.reveal());
   requireUsableTls(access.tls);
-  const { MongoClient, BSON } = await import('mongodb');
+  const { MongoClient, BSON } = await clientLibrary();
   const { signal } = context;
   const faultFor = (thrown: unknown, under: AbortSignal) => faultOfMongo(thrown, { hosts, signal: under });
   let client: MongoClient;
@@ -186,7 +194,7 @@ function faultOfMongo(thrown: unknown, { hosts, signal }: { hosts: string; signa
   if (/^Mongo(Parse|InvalidArgument|API|MissingCredentials|MissingDependency)Error$/.test(name)) {
     return new Fault('PARAM_INVALID', `the connection string: ${message}`, { cause: thrown });
   }
-  return networkFault(thrown, hosts);
+  return typeof code === 'string' ? networkFault(thrown, hosts) : faultOf(thrown);
 }
 
 /** The client library likes to quote what it was given. */
