@@ -106,12 +106,7 @@ export async function startRabbit(config: readonly string[] = [], advanced = '[]
     // One scheduler and no busy waiting: other tests run beside it.
     RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: '+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none',
   };
-  // In the foreground, so that it ends with the test.
-  const epmd = spawn('/usr/bin/epmd', [], { env, stdio: 'ignore' });
-  let broker = await startBroker(env).catch(async thrown => {
-    await ended(epmd, 'SIGTERM');
-    throw thrown;
-  });
+  let broker = await startBroker(env);
   let looking: ChannelModel | undefined;
 
   async function kill(signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
@@ -164,7 +159,6 @@ export async function startRabbit(config: readonly string[] = [], advanced = '[]
     async [Symbol.asyncDispose]() {
       // Nothing is to be kept, and an orderly end takes seconds.
       await kill('SIGKILL');
-      await ended(epmd, 'SIGTERM');
       await rm(folder, { recursive: true, force: true, maxRetries: 5 });
     },
   };
@@ -172,11 +166,23 @@ export async function startRabbit(config: readonly string[] = [], advanced = '[]
   return server;
 }
 
+/**
+ * A broker with the port mapper that Erlang wants, in a group of processes that ends with this one, however it ends:
+ * then its standard input does, too. The mapper outlasts an orderly end of the broker, which would start another.
+ */
+const script = `exec 3<&0
+(trap '' TERM; exec /usr/bin/epmd) &
+(trap '' TERM; read -r _ <&3; kill -9 0) &
+trap : TERM
+"$0" &
+broker=$!
+while kill -0 $broker 2>/dev/null; do wait $broker; done
+kill -9 0`;
+
 async function startBroker(env: Record<string, string>): Promise<ChildProcess> {
-  // A group of its own: the shell around Erlang does not pass signals on.
-  const child = spawn(command, [], {
+  const child = spawn('sh', ['-c', script, command], {
     env,
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['pipe', 'pipe', 'pipe'],
     detached: true,
     cwd: env['HOME'],
   });
@@ -189,7 +195,7 @@ async function startBroker(env: Record<string, string>): Promise<ChildProcess> {
       });
     }
     child.once('error', reject);
-    child.once('exit', code => reject(new Error(`${command} ended with ${code}\n${said.join('\n')}`)));
+    child.once('exit', () => reject(new Error(`${command} ended\n${said.join('\n')}`)));
   });
   return child;
 }
@@ -197,7 +203,6 @@ async function startBroker(env: Record<string, string>): Promise<ChildProcess> {
 async function ended(child: ChildProcess, signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
   const exit = once(child, 'exit');
-  if (child.spawnfile === command) process.kill(-child.pid, signal);
-  else child.kill(signal);
+  process.kill(-child.pid, signal);
   await exit;
 }
