@@ -34,6 +34,10 @@ export interface NatsServer extends AsyncDisposable {
   ): Promise<NatsMessage>;
   /** The next message of a consumer. */
   next(stream: string, consumer: string): Promise<NatsMessage>;
+  /** Has a consumer hand out again all that it was not told the end of, without waiting. */
+  giveBack(stream: string, consumer: string): Promise<void>;
+  /** All messages of a stream; none where there is no such stream. */
+  stored(stream: string): Promise<{ headers: string; data: Buffer }[]>;
   /** Names of the clients that are connected, ours here left out. */
   clients(): Promise<string[]>;
   /** Ends the process; what it stored stays. */
@@ -78,7 +82,7 @@ export async function startNats(options: NatsServerOptions = {}): Promise<NatsSe
   ];
   await writeFile(file, `${lines.join('\n')}\n`);
   const way: NatsEntry = { clientName: 'test', ...(tls ? { tls: { ca: authority } } : {}), ...entry };
-  const signal = () => AbortSignal.timeout(10_000);
+  const signal = (ms = 10_000) => AbortSignal.timeout(ms);
   const isReady = async () => {
     const link = await connectNats({ host, port }, way, signal()).catch(() => undefined);
     await link?.[Symbol.asyncDispose]();
@@ -88,22 +92,52 @@ export async function startNats(options: NatsServerOptions = {}): Promise<NatsSe
 
   let process: ServerProcess = await start();
   let link: NatsLink | undefined;
+  async function current(): Promise<NatsLink> {
+    if (!link?.open) link = await connectNats({ host, port }, way, signal());
+    return link;
+  }
   async function send(
     subject: string,
     data: string,
     headers: readonly (readonly [string, string])[] = [],
   ): Promise<NatsMessage> {
-    if (!link?.open) link = await connectNats({ host, port }, way, signal());
-    const answer = await link.request({ subject, data, headers }, signal());
+    const answer = await (await current()).request({ subject, data, headers }, signal());
     if (answer.status === 503) throw new Error(`nobody answers ${subject}`);
     return answer;
   }
   async function next(stream: string, consumer: string): Promise<NatsMessage> {
-    if (!link?.open) link = await connectNats({ host, port }, way, signal());
     const found: NatsMessage[] = [];
     const request = { subject: `$JS.API.CONSUMER.MSG.NEXT.${stream}.${consumer}`, data: '{"batch":1}' };
-    await link.collect(request, message => found.push(message) > 0, signal());
+    await (await current()).collect(request, message => found.push(message) > 0, signal());
     return found[0] as NatsMessage;
+  }
+  async function api(subject: string, body?: unknown): Promise<Record<string, unknown>> {
+    const answer = await send(`$JS.API.${subject}`, body === undefined ? '' : JSON.stringify(body));
+    const json = JSON.parse(answer.data.toString()) as Record<string, unknown>;
+    if (json['error'] !== undefined) throw new Error(JSON.stringify(json['error']));
+    return json;
+  }
+  async function giveBack(stream: string, consumer: string): Promise<void> {
+    const info = await api(`CONSUMER.INFO.${stream}.${consumer}`);
+    const { consumer_seq: last, stream_seq: newest } = info['delivered'] as Record<string, number>;
+    const { stream_seq: oldest } = info['ack_floor'] as Record<string, number>;
+    for (let sequence = (oldest ?? 0) + 1; sequence <= (newest ?? 0); sequence += 1) {
+      await send(`$JS.ACK.${stream}.${consumer}.1.${sequence}.${last}.0.0`, '-NAK');
+    }
+  }
+  async function stored(stream: string): Promise<{ headers: string; data: Buffer }[]> {
+    // Nobody answers for a stream that is being made.
+    const asked = { subject: `$JS.API.STREAM.INFO.${stream}`, data: '' };
+    const answer = await (await current()).request(asked, signal(1_000)).catch(() => undefined);
+    const info = JSON.parse(answer?.data.toString() ?? '{}') as { state?: Record<string, number> };
+    const { first_seq: first = 1, last_seq: last = 0 } = info.state ?? {};
+    const messages = [];
+    for (let seq = first; seq <= last; seq += 1) {
+      const { message } = await api(`STREAM.MSG.GET.${stream}`, { seq });
+      const { data = '', hdrs = '' } = message as { data?: string; hdrs?: string };
+      messages.push({ headers: Buffer.from(hdrs, 'base64').toString(), data: Buffer.from(data, 'base64') });
+    }
+    return messages;
   }
   async function stop(how?: NodeJS.Signals): Promise<void> {
     await link?.[Symbol.asyncDispose]();
@@ -113,12 +147,9 @@ export async function startNats(options: NatsServerOptions = {}): Promise<NatsSe
     host,
     port,
     monitoring: `${host}:${httpPort}`,
-    async api(subject, body) {
-      const answer = await send(`$JS.API.${subject}`, body === undefined ? '' : JSON.stringify(body));
-      const json = JSON.parse(answer.data.toString()) as Record<string, unknown>;
-      if (json['error'] !== undefined) throw new Error(JSON.stringify(json['error']));
-      return json;
-    },
+    api,
+    giveBack,
+    stored,
     publish: send,
     next,
     async clients() {

@@ -17,7 +17,7 @@ import {
   readOnce,
   scalerContract,
 } from '../../test/scaler-contract.ts';
-import type { NatsMonitoring } from '../scaler/families/nats-monitoring.ts';
+import type { NatsConnection } from '../scaler/families/nats-access.ts';
 import scaler from './nats-jetstream.ts';
 
 type Params = Parameters<typeof scaler.read>[0];
@@ -119,7 +119,7 @@ describe.skipIf(!natsInstalled)('nats-jetstream, against a real server', () => {
     const { signal } = new AbortController();
     const [first] = triggers;
     if (first === undefined) throw new Error('there are triggers');
-    const conn = (await first.scaler.open(first.params, openContext(signal))) as NatsMonitoring;
+    const conn = (await first.scaler.open(first.params, openContext(signal))) as NatsConnection;
     const before = await requests();
 
     const outcomes = await scaler.readMany?.(

@@ -13,8 +13,10 @@ import {
 } from './nats-wire.ts';
 import { type Address, addressText, encryptSocket, openSocket, type Way } from './socket.ts';
 
-/** How to come in. Where no TLS is asked for, it is used only where the server insists. */
+/** How to come in. Where `tls` is not given, it is used only where the server insists. */
 export interface NatsEntry extends NatsLogin, Way {
+  /** Whom to trust where the server insists on TLS. */
+  trust?: Way['tls'];
   /** What the owner of the server sees among the connections. */
   clientName: string;
 }
@@ -110,7 +112,7 @@ class Link implements NatsLink {
       throw new Fault('SOURCE_REFUSED', `${this.name} offers no TLS`);
     }
     const encrypted = Boolean(needs) || entry.tls !== undefined;
-    if (encrypted) await this.#encrypt(entry, signal);
+    if (encrypted) await this.#encrypt({ ...entry, tls: entry.tls ?? entry.trust }, signal);
     this.#secrets = secretsOf(entry).map(secret => secret?.reveal());
     const hello = {
       ...proofOf(entry, typeof nonce === 'string' ? nonce : undefined),

@@ -1,5 +1,6 @@
 import { deadline } from '../../base/deadline.ts';
 import { Fault } from '../../base/errors.ts';
+import type { TlsOptions } from '../../base/tls.ts';
 import type { OpenContext } from '../context.ts';
 import { type HttpConnection, openHttp } from './http.ts';
 
@@ -55,8 +56,8 @@ export class NatsMonitoring implements AsyncDisposable {
   readonly #hints = new Map<string, string>();
 
   /** @param endpoints such as `http://nats:8222`; opens nothing yet */
-  constructor(endpoints: readonly [string, ...string[]], context: OpenContext) {
-    this.#http = openHttp({ headers: {}, identity: '' }, context);
+  constructor(endpoints: readonly [string, ...string[]], tls: TlsOptions, context: OpenContext) {
+    this.#http = openHttp({ tls, headers: {}, identity: '' }, context);
     this.#endpoints = endpoints;
     this.#first = endpoints[0];
   }
