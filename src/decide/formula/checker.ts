@@ -1,8 +1,8 @@
+import { compilePattern } from '../../base/pattern.ts';
 import { didYouMean } from '../../spec/suggest.ts';
 import { isBuiltin } from './grammar.ts';
 import { Misspelling } from './lexer.ts';
 import { constantOf } from './operators.ts';
-import { checkPattern } from './pattern.ts';
 import { binaryType, checkIn, literalType, searchType } from './rules.ts';
 import { signatures } from './signatures.ts';
 import type { Node, NodeOf } from './syntax.ts';
@@ -304,4 +304,13 @@ class Checker {
 /** What a formula may give: a number, or something only the moment will tell. */
 export function mayBeNumber(type: Type): boolean {
   return isNumber(type) || isUnknown(type) || type.kind === 'nil';
+}
+
+/** Refuses a pattern that is written in the formula, before it runs. Throws a `Misspelling`. */
+function checkPattern(source: string, at: number): void {
+  try {
+    compilePattern(source);
+  } catch (thrown) {
+    throw new Misspelling(thrown instanceof Error ? thrown.message : String(thrown), at);
+  }
 }

@@ -1,9 +1,9 @@
+import { compilePattern } from '../../base/pattern.ts';
 import { add, contains, fetch, inRange, makeRange, negate, slice, truth } from './arithmetic.ts';
 import type { Code, Frame } from './frame.ts';
 import { builtIns } from './functions.ts';
 import { compileLoop } from './loops.ts';
 import { arithmetic, comparison, constantOf, textOperator, writtenFloat } from './operators.ts';
-import { compilePattern } from './pattern.ts';
 import type { Node, NodeOf } from './syntax.ts';
 import { equal, failed, kindOf, Pairs, type Value } from './values.ts';
 

@@ -1,4 +1,4 @@
-import { Fault } from '../../base/errors.ts';
+import { Fault } from './errors.ts';
 import { anyOf, type Chars, controls, not, posix, range, shorthands, word } from './pattern-classes.ts';
 
 /** Whether a place between two characters will do; `none` stands for the ends of the text. */

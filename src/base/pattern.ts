@@ -1,12 +1,11 @@
-import { Fault } from '../../base/errors.ts';
-import { Misspelling } from './lexer.ts';
+import { Fault } from './errors.ts';
 import { none, type Part, parsePattern } from './pattern-parser.ts';
 
 /**
- * Regular expressions for `matches`, in the part of Go's RE2 syntax that decides whether something matches: classes,
+ * Regular expressions in the part of Go's RE2 syntax that decides whether something matches: classes,
  * groups, repetition, anchors, word boundaries and the flags i, s, m. A pattern becomes a small machine whose states
  * all advance together, so the time is at most (length of the text) × (size of the pattern): JavaScript's own engine
- * backtracks, and a formula could hang the process with it.
+ * backtracks, and what a manifest gives could hang the process with it.
  */
 export interface Pattern {
   /** Whether the text matches somewhere. `spend` is told each step's cost and may throw to end a search. */
@@ -23,15 +22,6 @@ const mostSteps = 5_000;
 export function compilePattern(source: string): Pattern {
   const steps = assemble(parsePattern(source));
   return { test: (text, spend) => run(steps, text, spend), size: steps.length };
-}
-
-/** Refuses a pattern that is written in the formula, before it runs. Throws a `Misspelling`. */
-export function checkPattern(source: string, at: number): void {
-  try {
-    compilePattern(source);
-  } catch (thrown) {
-    throw new Misspelling(thrown instanceof Error ? thrown.message : String(thrown), at);
-  }
 }
 
 function assemble(whole: Part): Step[] {
