@@ -183,6 +183,28 @@ describe.skipIf(!rabbitInstalled)('messages of a real broker', () => {
       await process.end();
     });
 
+    it('belong to their Jobs again after the broker was started again', async () => {
+      await sent(['equal', 'equal', 'other'], kind);
+      const world = modelWorld(systemClock);
+      const process = await start(server, world);
+      await process.fill();
+
+      await server.restart();
+      await vi.waitFor(
+        async () => {
+          await process.fill();
+          expect((await server.channel.checkQueue('tasks')).messageCount).toBe(0);
+        },
+        { timeout: 20_000, interval: 200 },
+      );
+      finishAll(world);
+      await emptied(server);
+
+      expect(world.jobs.size).toBe(3);
+      expect(process.run.counts()).toEqual({ unfinished: 0, waiting: 0, settling: 0, returning: 0 });
+      await process.end();
+    }, 60_000);
+
     const crashes = ['claim', 'createJob', 'updateTask', 'acknowledge', 'deadLetter'].flatMap(call => [
       [call, 'before'] as const,
       [call, 'after'] as const,
