@@ -9,6 +9,7 @@ import {
   problemsOfRules,
   problemsOfTls,
 } from '../scaler/families/kafka-access.ts';
+import { kafkaDelivery } from '../scaler/families/kafka-delivery.ts';
 import { type KafkaTrigger, lagMetricName, readLag, readLags } from '../scaler/families/kafka-lag-reading.ts';
 import { mskIdentity } from '../scaler/families/kafka-msk.ts';
 import { p } from '../scaler/params.ts';
@@ -70,4 +71,5 @@ export default defineScaler<typeof params, KafkaClient, KafkaTrigger>({
   open: async ({ access }, context) => openKafka(access, context),
   read: readLag,
   readMany: readLags,
+  deliver: kafkaDelivery,
 });

@@ -14,6 +14,7 @@ import {
   problemsOfRules,
   problemsOfTls,
 } from '../scaler/families/kafka-access.ts';
+import { kafkaDelivery } from '../scaler/families/kafka-delivery.ts';
 import { type KafkaTrigger, lagMetricName, readLag, readLags } from '../scaler/families/kafka-lag-reading.ts';
 import { mskIdentity } from '../scaler/families/kafka-msk.ts';
 import { p, type ValuesOf } from '../scaler/params.ts';
@@ -105,6 +106,7 @@ export default defineScaler<typeof params, KafkaClient, KafkaTrigger>({
   open: async ({ access }, context) => openKafka(access, context),
   read: readLag,
   readMany: readLags,
+  deliver: kafkaDelivery,
 });
 
 function partitionsOf(text: string | undefined, problems: Problem[]): ReadonlySet<number> | undefined {

@@ -16,6 +16,7 @@ import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AlterConsumerGroupOffsetsResult;
 import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.admin.RecordsToDelete;
 import org.apache.kafka.clients.consumer.ConsumerConfig;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
@@ -101,6 +102,50 @@ public class Tool {
         for (Future<?> each : sent) each.get();
         return "";
       }
+      case "compressed": {
+        Properties settings = producerSettings();
+        settings.put("compression.type", words[1]);
+        settings.put("linger.ms", "1000");
+        try (KafkaProducer<String, String> sender =
+            new KafkaProducer<>(settings, new StringSerializer(), new StringSerializer())) {
+          for (int index = 3; index < words.length; index++) {
+            ProducerRecord<String, String> each = new ProducerRecord<>(words[2], 0, "key", words[index]);
+            each.headers().add("trace", "7".getBytes(StandardCharsets.UTF_8));
+            sender.send(each);
+          }
+        }
+        return "";
+      }
+      case "transact": {
+        Properties settings = producerSettings();
+        settings.put("transactional.id", words[1]);
+        try (KafkaProducer<String, String> sender =
+            new KafkaProducer<>(settings, new StringSerializer(), new StringSerializer())) {
+          sender.initTransactions();
+          sender.beginTransaction();
+          for (int index = 4; index < words.length; index++) {
+            sender.send(new ProducerRecord<>(words[3], 0, null, words[index]));
+          }
+          sender.flush();
+          if (words[2].equals("commit")) sender.commitTransaction();
+          else sender.abortTransaction();
+        }
+        return "";
+      }
+      case "headers": {
+        List<String> found = new ArrayList<>();
+        for (ConsumerRecord<String, String> record : read(words[1], 1)) {
+          record.headers().forEach(
+              each -> found.add(each.key() + "=" + new String(each.value(), StandardCharsets.UTF_8)));
+        }
+        return String.join("\t", found);
+      }
+      case "trim":
+        admin.deleteRecords(
+                Map.of(new TopicPartition(words[1], 0), RecordsToDelete.beforeOffset(Long.parseLong(words[2]))))
+            .all()
+            .get();
+        return "";
       case "commit": {
         List<AlterConsumerGroupOffsetsResult> results = new ArrayList<>();
         for (String group : words[1].split(",")) {
@@ -150,20 +195,29 @@ public class Tool {
     }
   }
 
+  private Properties producerSettings() {
+    Properties settings = new Properties();
+    settings.put("bootstrap.servers", servers);
+    return settings;
+  }
+
   /** So many messages of a topic from its beginning, as texts. */
   private String values(String topic, int count) {
-    Properties settings = consumerSettings(null, "classic");
     List<String> found = new ArrayList<>();
-    try (KafkaConsumer<String, String> consumer = new KafkaConsumer<>(settings)) {
+    read(topic, count).forEach(each -> found.add(each.value()));
+    return String.join("\t", found);
+  }
+
+  private List<ConsumerRecord<String, String>> read(String topic, int count) {
+    List<ConsumerRecord<String, String>> found = new ArrayList<>();
+    try (KafkaConsumer<String, String> consumer = new KafkaConsumer<>(consumerSettings(null, "classic"))) {
       List<TopicPartition> partitions = new ArrayList<>();
       consumer.partitionsFor(topic).forEach(each -> partitions.add(new TopicPartition(topic, each.partition())));
       consumer.assign(partitions);
       consumer.seekToBeginning(partitions);
-      while (found.size() < count) {
-        for (ConsumerRecord<String, String> each : consumer.poll(Duration.ofMillis(100))) found.add(each.value());
-      }
+      while (found.size() < count) consumer.poll(Duration.ofMillis(100)).forEach(found::add);
     }
-    return String.join("\t", found);
+    return found;
   }
 
   private Properties consumerSettings(String group, String protocol) {

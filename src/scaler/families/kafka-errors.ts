@@ -11,6 +11,11 @@ const known: Readonly<Record<number, { code: FaultCode; says: string; passing?: 
   6: { code: 'SOURCE_BUSY', says: 'the partition has moved to another broker', passing: true },
   7: { code: 'SOURCE_BUSY', says: 'the broker took too long' },
   9: { code: 'SOURCE_BUSY', says: 'the replica is not available', passing: true },
+  10: { code: 'SOURCE_FAILED', says: 'the message is larger than the topic takes' },
+  12: {
+    code: 'SOURCE_FAILED',
+    says: 'the broker keeps too little text beside an offset (offset.metadata.max.bytes)',
+  },
   14: {
     code: 'SOURCE_BUSY',
     says: 'the coordinator of the group is still loading its offsets',
@@ -20,6 +25,10 @@ const known: Readonly<Record<number, { code: FaultCode; says: string; passing?: 
   16: { code: 'SOURCE_BUSY', says: 'the group has moved to another coordinator', passing: true },
   17: { code: 'SOURCE_NOT_FOUND', says: 'no topic can have this name' },
   24: { code: 'SOURCE_NOT_FOUND', says: 'no group can have this name' },
+  25: {
+    code: 'SOURCE_REFUSED',
+    says: 'the group has members of its own, and delivery needs a group for itself',
+  },
   29: { code: 'SOURCE_REFUSED', says: 'the user may not describe the topic' },
   30: { code: 'SOURCE_REFUSED', says: 'the user may not describe the group' },
   31: { code: 'SOURCE_REFUSED', says: 'the user may not do this in the cluster' },
@@ -35,6 +44,9 @@ const known: Readonly<Record<number, { code: FaultCode; says: string; passing?: 
 
 /** No error in an answer. */
 export const noError = 0;
+export const topicNotFound = 3;
+export const offsetOutOfRange = 1;
+export const topicExists = 36;
 /** What a group that nobody has committed in, or that a broker of another kind keeps, is answered with. */
 export const groupNotFound = 69;
 

@@ -95,6 +95,8 @@ export interface TopicMetadata {
 
 export interface Metadata {
   brokers: Broker[];
+  /** The broker that topics are made by. */
+  controller: number;
   topics: ReadonlyMap<string, TopicMetadata>;
 }
 
@@ -114,9 +116,9 @@ export function metadataCall(topics: readonly string[]): Call<Metadata> {
         return broker;
       });
       answer.string();
-      answer.int32();
+      const controller = answer.int32();
       const topics = answer.array(() => topicOf(answer));
-      return { brokers, topics: new Map(topics) };
+      return { brokers, controller, topics: new Map(topics) };
     },
   };
 }
@@ -346,6 +348,7 @@ export function endOffsetsCall(wanted: Wanted): Call<Map<string, TopicOffsets>> 
 export interface Subscriptions {
   group: string;
   error: number;
+  members: number;
   topics: Set<string>;
 }
 
@@ -365,7 +368,7 @@ export function describeGroupsCall(groups: readonly string[]): Call<Subscription
         const isConsumers = answer.string() === 'consumer';
         answer.string();
         const topics = new Set<string>();
-        answer.array(() => {
+        const members = answer.array(() => {
           answer.string();
           answer.string();
           answer.string();
@@ -374,7 +377,7 @@ export function describeGroupsCall(groups: readonly string[]): Call<Subscription
           if (!isConsumers || subscription === null || subscription.length === 0) return;
           for (const topic of subscribed(subscription)) topics.add(topic);
         });
-        return { group, error, topics };
+        return { group, error, members: members.length, topics };
       }),
   };
 }
@@ -414,10 +417,10 @@ export function consumerGroupDescribeCall(groups: readonly string[]): Call<Subsc
         answer.skip(8);
         answer.compactString();
         const topics = new Set<string>();
-        answer.compactArray(() => readMember(answer, topics));
+        const members = answer.compactArray(() => readMember(answer, topics)).length;
         answer.int32();
         answer.tags();
-        return { group, error, topics };
+        return { group, error, members, topics };
       });
       answer.tags();
       return found;

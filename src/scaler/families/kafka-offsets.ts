@@ -1,7 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import { Fault, faultOf } from '../../base/errors.ts';
 import type { AskAt, KafkaClient } from './kafka.ts';
-import { faultOfCode, groupNotFound, isPassing, noError } from './kafka-errors.ts';
+import { faultOfCode, groupNotFound, isPassing, noError, topicNotFound } from './kafka-errors.ts';
 import {
   apis,
   type Broker,
@@ -87,8 +87,8 @@ async function readPatiently(
   return outcomes.map(outcome => (outcome instanceof Passing ? outcome.fault : outcome));
 }
 
-/** @returns false where the time was over first */
-function paused(ms: number, signal: AbortSignal): Promise<boolean> {
+/** Waits, unless the signal is aborted. @returns false where it was */
+export function paused(ms: number, signal: AbortSignal): Promise<boolean> {
   return new Promise(resolve => {
     const over = (ended: boolean) => {
       clearTimeout(timer);
@@ -384,8 +384,6 @@ interface Place {
   topic: string;
   partition: number;
 }
-
-const topicNotFound = 3;
 
 const missing = (what: string) =>
   new Passing(new Fault('SOURCE_ANSWER_INVALID', `the broker said nothing of ${what}`));

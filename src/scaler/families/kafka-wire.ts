@@ -84,6 +84,25 @@ export class WireWriter {
     return this;
   }
 
+  /** Zigzag, as inside of messages. @param value a safe integer */
+  varint(value: number): this {
+    let left = value >= 0 ? value * 2 : -value * 2 - 1;
+    while (left > 0x7f) {
+      this.#byte((left % 0x80) | 0x80);
+      left = Math.floor(left / 0x80);
+    }
+    this.#byte(left);
+    return this;
+  }
+
+  varbytes(value: Uint8Array | null): this {
+    return value === null ? this.varint(-1) : this.varint(value.length).raw(value);
+  }
+
+  bytesSoFar(): Buffer {
+    return this.#buffer.subarray(0, this.#length);
+  }
+
   /** Everything so far with its length in front, as a request goes out. */
   frame(): Buffer {
     const frame = Buffer.allocUnsafe(4 + this.#length);
@@ -161,7 +180,7 @@ export class WireReader {
 
   bytes(): Buffer | null {
     const length = this.int32();
-    return length < 0 ? null : this.#slice(length);
+    return length < 0 ? null : this.slice(length);
   }
 
   compactString(): string | null {
@@ -175,6 +194,28 @@ export class WireReader {
 
   compactArray<T>(read: () => T): T[] {
     return this.#items(this.uvarint() - 1, read);
+  }
+
+  /** Zigzag, as inside of messages. */
+  varint(): number {
+    let value = 0;
+    for (let shift = 0; shift < 70; shift += 7) {
+      const byte = this.#buffer[this.#take(1)] ?? 0;
+      value += (byte & 0x7f) * 2 ** shift;
+      if (!Number.isSafeInteger(value)) throw broken('answered with a number that is too large');
+      if (byte < 0x80) return value % 2 === 0 ? value / 2 : -(value + 1) / 2;
+    }
+    throw broken('answered with a number that never ends');
+  }
+
+  varbytes(): Buffer | null {
+    const length = this.varint();
+    return length < 0 ? null : this.slice(length);
+  }
+
+  slice(length: number): Buffer {
+    const at = this.#take(length);
+    return this.#buffer.subarray(at, at + length);
   }
 
   skip(bytes: number): void {
@@ -208,14 +249,9 @@ export class WireReader {
     return this.#buffer.toString('utf8', at, at + length);
   }
 
-  #slice(length: number): Buffer {
-    const at = this.#take(length);
-    return this.#buffer.subarray(at, at + length);
-  }
-
   #take(bytes: number): number {
     const at = this.#at;
-    if (bytes > this.left) throw broken('answered with something that ends too early');
+    if (bytes < 0 || bytes > this.left) throw broken('answered with something that ends too early');
     this.#at += bytes;
     return at;
   }

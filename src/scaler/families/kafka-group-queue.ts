@@ -1,0 +1,398 @@
+import { Fault } from '../../base/errors.ts';
+import type { Claim } from '../delivery.ts';
+import type { AskAt, KafkaClient } from './kafka.ts';
+import {
+  type CommittedPartition,
+  commitCall,
+  committedCall,
+  edgeCall,
+  type FetchedPartition,
+  type FetchPlace,
+  fetchCall,
+} from './kafka-delivery-messages.ts';
+import { faultOfCode, groupNotFound, isPassing, noError, offsetOutOfRange } from './kafka-errors.ts';
+import type { KafkaLink } from './kafka-link.ts';
+import {
+  apis,
+  type Broker,
+  consumerGroupDescribeCall,
+  describeGroupsCall,
+  findCoordinatorCall,
+  metadataCall,
+} from './kafka-messages.ts';
+import { type OffsetsAsk, paused } from './kafka-offsets.ts';
+import { type KafkaRecord, readBatches } from './kafka-records.ts';
+import { PartitionWindow, readDone, writeDone } from './kafka-window.ts';
+
+/** A message by its place. */
+export interface RecordPlace {
+  topic: string;
+  partition: number;
+  offset: number;
+}
+
+/** One partition of the queue. */
+interface Part {
+  topic: string;
+  partition: number;
+  window: PartitionWindow;
+  leader: Broker | undefined;
+}
+
+export interface ClaimWish {
+  most: number;
+  /** Epoch milliseconds. */
+  until: number;
+}
+
+const mostRounds = 50;
+const mostTries = 5;
+const pauseMs = 200;
+const mostClaimBytes = 16 * 1024 * 1024;
+const mostFetchBytes = 1024 * 1024;
+/** What a message is thought to have at most, so that a small claim fetches little. */
+const messageBytes = 16 * 1024;
+
+/**
+ * The messages that wait for a group, for one process that is all of the group. What is held is known here alone;
+ * what is done is committed before anybody is told so: the offset before which all is done, and beside it, as text,
+ * what is done beyond.
+ */
+export class GroupQueue {
+  readonly #client: KafkaClient;
+  readonly #ask: OffsetsAsk;
+  readonly #reset: 'latest' | 'earliest';
+  readonly #parts = new Map<string, Part>();
+  readonly #dirty = new Set<Part>();
+  /** What is read of the broker and what is written to it never overlap: one would undo the other. */
+  #turn: Promise<unknown> = Promise.resolve();
+  #claims = 0;
+
+  constructor(client: KafkaClient, ask: OffsetsAsk, reset: 'latest' | 'earliest') {
+    this.#client = client;
+    this.#ask = ask;
+    this.#reset = reset;
+  }
+
+  async claim({ most, until }: ClaimWish, at: AskAt): Promise<Claim[]> {
+    await this.#inTurn(() => this.#load(at, { alone: true }));
+    const taker = new Taker(most, { now: at.now, until });
+    const parts = this.#inOrder();
+    for (const { window } of parts) window.expire(at.now);
+    let from = new Map(parts.map(part => [part, part.window.fetchFrom(at.now)]));
+    for (let round = 0; round < mostRounds && from.size > 0 && taker.hasRoom; round += 1) {
+      from = await this.#fetchRound(from, taker, at);
+    }
+    await this.#catchUp(parts, at);
+    if (taker.claims.length === 0 && taker.fault !== undefined) throw taker.fault;
+    return taker.claims;
+  }
+
+  /** Commits what was passed over without a message to be done: marks of transactions, and what was done before. */
+  async #catchUp(parts: readonly Part[], at: AskAt): Promise<void> {
+    const behind = parts.filter(({ window }) => window.isBehind);
+    if (behind.length === 0) return;
+    for (const part of behind) this.#dirty.add(part);
+    // It can wait; what was claimed is ours all the same.
+    await this.#inTurn(() => this.#commit(at)).catch(() => undefined);
+  }
+
+  /** @throws Fault MESSAGE_LOST where it is done already */
+  async hold(place: RecordPlace, until: number, at: AskAt): Promise<void> {
+    const { window } = await this.#partOf(place, at);
+    if (!window.hold(place.offset, until)) throw lost(place);
+  }
+
+  async release(place: RecordPlace, notBefore: number, at: AskAt): Promise<void> {
+    const { window } = await this.#partOf(place, at);
+    if (!window.release(place.offset, notBefore)) throw lost(place);
+  }
+
+  /** Resolves once the broker keeps that the message is done. */
+  async finish(place: RecordPlace, at: AskAt): Promise<void> {
+    const part = await this.#partOf(place, at);
+    if (part.window.finish(place.offset)) this.#dirty.add(part);
+    // Whoever comes first commits for all who wait.
+    await this.#inTurn(async () => {
+      if (this.#dirty.has(part)) await this.#commit(at);
+    });
+  }
+
+  /** Whether the broker keeps that the message is done. */
+  async isDone(place: RecordPlace, at: AskAt): Promise<boolean> {
+    const part = await this.#partOf(place, at);
+    return part.window.isDone(place.offset) && !this.#dirty.has(part);
+  }
+
+  /** The message at a place, where it is still there. */
+  async record(place: RecordPlace, at: AskAt): Promise<KafkaRecord | undefined> {
+    const { leader } = await this.#partOf(place, at);
+    const link = await this.#client.to(requireLeader(leader, place), at);
+    const size = { mostBytes: mostFetchBytes, mostPartitionBytes: 1 };
+    const [found] = await link.ask(fetchCall([place], size), at.signal);
+    if (found === undefined || found.error === offsetOutOfRange) return undefined;
+    if (found.error !== noError) throw faultOfCode(found.error, placeText(place));
+    const { records } = readBatches(found.batches, found.aborted);
+    return records.find(({ offset }) => offset === place.offset);
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const mine = this.#turn.then(work);
+    this.#turn = mine.catch(() => undefined);
+    return mine;
+  }
+
+  /** Begins with another partition each time, so that none waits for the others to be empty. */
+  #inOrder(): Part[] {
+    const parts = [...this.#parts.values()];
+    this.#claims += 1;
+    const first = parts.length === 0 ? 0 : this.#claims % parts.length;
+    return [...parts.slice(first), ...parts.slice(0, first)];
+  }
+
+  async #partOf({ topic, partition }: RecordPlace, at: AskAt): Promise<Part> {
+    const key = partKey(topic, partition);
+    if (!this.#parts.has(key)) await this.#inTurn(() => this.#load(at, { alone: false }));
+    const part = this.#parts.get(key);
+    if (part === undefined)
+      throw new Fault('MESSAGE_LOST', `"${topic}" ${partition} does not count any more`);
+    return part;
+  }
+
+  /** Takes in which partitions there are and what is committed in them. @param alone insists on it */
+  async #load(at: AskAt, { alone }: { alone: boolean }): Promise<void> {
+    const { group, topics, partitions } = this.#ask;
+    const link = await this.#client.any(at);
+    const [metadata, coordinator] = await Promise.all([
+      link.ask(metadataCall(topics), at.signal),
+      this.#coordinator(link, at),
+    ]);
+    const brokers = new Map(metadata.brokers.map(broker => [broker.id, broker]));
+    const leaders = new Map<string, Map<number, Broker | undefined>>();
+    for (const topic of topics) {
+      const found = metadata.topics.get(topic);
+      if (found === undefined || found.error !== noError)
+        throw faultOfCode(found?.error ?? -1, `the topic "${topic}"`);
+      const counted = [...found.partitions].filter(([partition]) => partitions?.has(partition) ?? true);
+      leaders.set(topic, new Map(counted.map(([partition, { leader }]) => [partition, brokers.get(leader)])));
+    }
+    const [{ error, partitions: committed }] = await Promise.all([
+      coordinator.ask(committedCall(group, placesOf(leaders)), at.signal),
+      alone ? this.#insistOnBeingAlone(coordinator, at) : undefined,
+    ]);
+    if (error !== noError) throw faultOfCode(error, `the offsets of the group "${group}"`);
+    for (const each of committed) await this.#take(each, leaders.get(each.topic)?.get(each.partition), at);
+    // Where the group begins is settled now, or it would begin somewhere else after a crash.
+    if (this.#dirty.size > 0) await this.#commit(at);
+  }
+
+  async #coordinator(link: KafkaLink, at: AskAt): Promise<KafkaLink> {
+    const { group } = this.#ask;
+    // The very first group of a cluster has to wait for the topic that offsets are kept in.
+    const found = await patiently(async () => {
+      const [first] = await link.ask(findCoordinatorCall(group), at.signal);
+      return first ?? { error: -1, said: null, broker: undefined };
+    }, at);
+    if (found.error === noError && found.broker !== undefined) return await this.#client.to(found.broker, at);
+    throw faultOfCode(found.error, `the coordinator of the group "${group}"`, found.said);
+  }
+
+  async #insistOnBeingAlone(coordinator: KafkaLink, at: AskAt): Promise<void> {
+    const { group } = this.#ask;
+    const calls = [describeGroupsCall([group])];
+    if (coordinator.supports(apis.consumerGroupDescribe, 0)) calls.push(consumerGroupDescribeCall([group]));
+    const found = await Promise.all(calls.map(call => coordinator.ask(call, at.signal)));
+    for (const { error, members } of found.flat()) {
+      if (error !== noError && error !== groupNotFound) throw faultOfCode(error, `the group "${group}"`);
+      if (members === 0) continue;
+      const message = `the group "${group}" has members of its own, and delivery needs a group for itself`;
+      throw new Fault('SOURCE_REFUSED', message);
+    }
+  }
+
+  async #take(committed: CommittedPartition, leader: Broker | undefined, at: AskAt): Promise<void> {
+    const { topic, partition, offset, text, error } = committed;
+    if (error !== noError) throw faultOfCode(error, `the offset in "${topic}" ${partition}`);
+    const key = partKey(topic, partition);
+    const known = this.#parts.get(key);
+    if (known !== undefined) {
+      known.leader = leader;
+      if (offset >= 0) known.window.merge({ offset, done: readDone(offset, text) });
+      return;
+    }
+    const begin = offset >= 0 ? offset : await this.#edge({ topic, partition }, leader, at);
+    const window = new PartitionWindow({ offset: begin, done: readDone(begin, text) });
+    const part = { topic, partition, window, leader };
+    this.#parts.set(key, part);
+    if (offset < 0) this.#dirty.add(part);
+  }
+
+  async #edge(
+    place: Omit<FetchPlace, 'offset'>,
+    leader: Broker | undefined,
+    at: AskAt,
+    edge: 'latest' | 'earliest' = this.#reset,
+  ): Promise<number> {
+    const link = await this.#client.to(requireLeader(leader, place), at);
+    const { error, offset } = await patiently(() => link.ask(edgeCall(place, edge), at.signal), at);
+    if (error !== noError || offset < 0)
+      throw faultOfCode(error, `where "${place.topic}" ${place.partition} begins`);
+    return offset;
+  }
+
+  /** Commits what was done since the last time, on top of what the broker has, should another process be at work. */
+  async #commit(at: AskAt): Promise<void> {
+    const { group } = this.#ask;
+    const parts = [...this.#dirty];
+    const coordinator = await this.#coordinator(await this.#client.any(at), at);
+    const places = new Map<string, number[]>();
+    for (const { topic, partition } of parts) places.set(topic, [...(places.get(topic) ?? []), partition]);
+    const { error, partitions } = await coordinator.ask(committedCall(group, places), at.signal);
+    if (error !== noError) throw faultOfCode(error, `the offsets of the group "${group}"`);
+    for (const each of partitions) await this.#take(each, this.#parts.get(keyOf(each))?.leader, at);
+    const commits = parts.map(part => {
+      this.#dirty.delete(part);
+      const { committed } = part.window;
+      return { ...part, offset: committed.offset, text: writeDone(committed) };
+    });
+    try {
+      const answers = await coordinator.ask(commitCall(group, commits), at.signal);
+      const failed = answers.find(answer => answer.error !== noError);
+      if (failed !== undefined) throw faultOfCode(failed.error, `the commit of the group "${group}"`);
+      for (const { window, offset } of commits) window.wrote(offset);
+    } catch (thrown) {
+      for (const part of parts) this.#dirty.add(part);
+      throw thrown;
+    }
+  }
+
+  /** @returns where to go on, for the partitions that may have more */
+  async #fetchRound(from: ReadonlyMap<Part, number>, taker: Taker, at: AskAt): Promise<Map<Part, number>> {
+    const shares = new Map<Broker, Part[]>();
+    for (const part of from.keys()) {
+      if (part.leader === undefined) taker.fault = noLeader(part);
+      else shares.set(part.leader, [...(shares.get(part.leader) ?? []), part]);
+    }
+    const size = Math.min(mostFetchBytes, taker.room * messageBytes);
+    const answers = await Promise.all(
+      [...shares].map(async ([leader, parts]) => {
+        const places = parts.map(part => ({ ...part, offset: from.get(part) ?? 0 }));
+        const link = await this.#client.to(leader, at);
+        const sizes = { mostBytes: mostClaimBytes, mostPartitionBytes: size };
+        return await link.ask(fetchCall(places, sizes), at.signal);
+      }),
+    );
+    const further = new Map<Part, number>();
+    for (const fetched of answers.flat()) {
+      const part = this.#parts.get(keyOf(fetched));
+      const begin = part === undefined ? undefined : from.get(part);
+      if (part === undefined || begin === undefined) continue;
+      const next =
+        fetched.error === offsetOutOfRange
+          ? await this.#skipLost(part, begin, at)
+          : taker.take(part, begin, fetched);
+      if (next !== undefined) further.set(part, part.window.fetchFrom(at.now, next));
+    }
+    return further;
+  }
+
+  /** What the group had not got to may be gone, by age or size; then it goes on where the partition begins now. */
+  async #skipLost(part: Part, begin: number, at: AskAt): Promise<number | undefined> {
+    const earliest = await this.#edge(part, part.leader, at, 'earliest');
+    if (earliest <= begin) {
+      const message = `the group is at ${begin} in "${part.topic}" ${part.partition}, beyond its end`;
+      throw new Fault('SOURCE_FAILED', `${message}: reset its offsets`);
+    }
+    part.window.passed(begin, earliest, new Set());
+    return earliest;
+  }
+}
+
+/** Asks again while an error is only passing, as in the first moments of a topic. */
+export async function patiently<T extends { error: number }>(ask: () => Promise<T>, at: AskAt): Promise<T> {
+  for (let tries = 1; ; tries += 1) {
+    const answer = await ask();
+    if (!isPassing(answer.error) || tries === mostTries) return answer;
+    if (!(await paused(pauseMs, at.signal))) return answer;
+  }
+}
+
+/** Takes messages until there are enough. */
+class Taker {
+  readonly claims: Claim[] = [];
+  fault: Fault | undefined;
+  readonly #most: number;
+  readonly #time: { now: number; until: number };
+  #bytes = 0;
+
+  constructor(most: number, time: { now: number; until: number }) {
+    this.#most = most;
+    this.#time = time;
+  }
+
+  get room(): number {
+    return this.#most - this.claims.length;
+  }
+
+  get hasRoom(): boolean {
+    return this.room > 0 && this.#bytes < mostClaimBytes;
+  }
+
+  /** @returns where to go on, or undefined where there is nothing more for now */
+  take(part: Part, begin: number, fetched: FetchedPartition): number | undefined {
+    const { topic, partition, window } = part;
+    if (fetched.error !== noError) {
+      this.fault = faultOfCode(fetched.error, `"${topic}" ${partition}`);
+      return undefined;
+    }
+    const { records, next } = readBatches(fetched.batches, fetched.aborted);
+    const found = new Set<number>();
+    for (const record of records) {
+      if (record.offset < begin) continue;
+      if (!this.hasRoom || !window.hasRoom(record.offset)) {
+        window.passed(begin, record.offset, found);
+        return undefined;
+      }
+      found.add(record.offset);
+      const deliveryCount = window.offer(record.offset, this.#time);
+      if (deliveryCount !== undefined)
+        this.#add({ topic, partition, offset: record.offset }, record, deliveryCount);
+    }
+    if (next === undefined || next <= begin) return undefined;
+    window.passed(begin, next, found);
+    return next < fetched.stable ? next : undefined;
+  }
+
+  #add(place: RecordPlace, { timestamp, value }: KafkaRecord, deliveryCount: number): void {
+    const body = value ?? Buffer.alloc(0);
+    this.#bytes += body.length;
+    this.claims.push({
+      // Offsets begin anew with a topic that was deleted and made again.
+      messageId: `${placeText(place)}/${timestamp}`,
+      body,
+      receipt: placeText(place),
+      deliveryCount,
+      lockedUntil: this.#time.until,
+      ...(timestamp >= 0 ? { sentAt: timestamp } : {}),
+    });
+  }
+}
+
+const partKey = (topic: string, partition: number) => `${topic}/${partition}`;
+const keyOf = ({ topic, partition }: { topic: string; partition: number }) => partKey(topic, partition);
+
+export const placeText = ({ topic, partition, offset }: RecordPlace) => `${topic}/${partition}/${offset}`;
+
+function placesOf(leaders: ReadonlyMap<string, ReadonlyMap<number, unknown>>): Map<string, number[]> {
+  return new Map([...leaders].map(([topic, partitions]) => [topic, [...partitions.keys()]]));
+}
+
+const lost = (place: RecordPlace) => new Fault('MESSAGE_LOST', `${placeText(place)} was settled already`);
+
+const noLeader = ({ topic, partition }: { topic: string; partition: number }) =>
+  new Fault('SOURCE_BUSY', `"${topic}" ${partition}: the partition has no leader now`);
+
+function requireLeader(leader: Broker | undefined, place: { topic: string; partition: number }): Broker {
+  if (leader === undefined) throw noLeader(place);
+  return leader;
+}
