@@ -43,7 +43,7 @@ describe.skipIf(!natsInstalled).each([
     send: text => server.publish(`tasks.${generation}`, text),
     pass: () => server.giveBack(stream(), 'jobs'),
     async left() {
-      const info = await server.api(`CONSUMER.INFO.${stream()}.jobs`);
+      const info = await server.look(`CONSUMER.INFO.${stream()}.jobs`);
       return Number(info['num_pending']) + Number(info['num_ack_pending']);
     },
     async poison() {

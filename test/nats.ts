@@ -2,7 +2,13 @@ import { spawnSync } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemClock } from '../src/base/clock.ts';
-import { connectNats, type NatsEntry, type NatsLink } from '../src/scaler/families/nats-link.ts';
+import type { Fault } from '../src/base/errors.ts';
+import {
+  connectNats,
+  type NatsEntry,
+  type NatsLink,
+  type NatsRequest,
+} from '../src/scaler/families/nats-link.ts';
 import type { NatsMessage } from '../src/scaler/families/nats-wire.ts';
 import { authority, serverCertificate, serverKey } from './certificates.ts';
 import { closedPort } from './misbehaving-http.ts';
@@ -26,6 +32,8 @@ export interface NatsServer extends AsyncDisposable {
   monitoring: string;
   /** What an API of JetStream answers. @throws its error */
   api(subject: string, body?: unknown): Promise<Record<string, unknown>>;
+  /** The same for what only reads, patiently. */
+  look(subject: string, body?: unknown): Promise<Record<string, unknown>>;
   /** Puts a message into a stream. @throws where none takes it */
   publish(
     subject: string,
@@ -96,44 +104,45 @@ export async function startNats(options: NatsServerOptions = {}): Promise<NatsSe
     if (!link?.open) link = await connectNats({ host, port }, way, signal());
     return link;
   }
-  async function send(
-    subject: string,
-    data: string,
-    headers: readonly (readonly [string, string])[] = [],
-  ): Promise<NatsMessage> {
-    const answer = await (await current()).request({ subject, data, headers }, signal());
-    if (answer.status === 503) throw new Error(`nobody answers ${subject}`);
+  async function send(request: NatsRequest, ms?: number): Promise<NatsMessage> {
+    const answer = await (await current()).request(request, signal(ms));
+    if (answer.status === 503) throw new Error(`nobody answers ${request.subject}`);
     return answer;
   }
+  const call = (path: string, body?: unknown, ms?: number) =>
+    send({ subject: `$JS.API.${path}`, data: body === undefined ? '' : JSON.stringify(body) }, ms);
   async function next(stream: string, consumer: string): Promise<NatsMessage> {
     const found: NatsMessage[] = [];
     const request = { subject: `$JS.API.CONSUMER.MSG.NEXT.${stream}.${consumer}`, data: '{"batch":1}' };
     await (await current()).collect(request, message => found.push(message) > 0, signal());
     return found[0] as NatsMessage;
   }
-  async function api(subject: string, body?: unknown): Promise<Record<string, unknown>> {
-    const answer = await send(`$JS.API.${subject}`, body === undefined ? '' : JSON.stringify(body));
-    const json = JSON.parse(answer.data.toString()) as Record<string, unknown>;
-    if (json['error'] !== undefined) throw new Error(JSON.stringify(json['error']));
-    return json;
+  const api = async (subject: string, body?: unknown) => resultOf(await call(subject, body));
+  /** Nobody answers for a stream that has no leader: what only reads is asked again. */
+  async function look(subject: string, body?: unknown): Promise<Record<string, unknown>> {
+    for (let left = 20; ; left -= 1) {
+      try {
+        return resultOf(await call(subject, body, 500));
+      } catch (thrown) {
+        if (left === 0 || (thrown as Fault).code !== 'SOURCE_TIMEOUT') throw thrown;
+      }
+    }
   }
   async function giveBack(stream: string, consumer: string): Promise<void> {
-    const info = await api(`CONSUMER.INFO.${stream}.${consumer}`);
+    const info = await look(`CONSUMER.INFO.${stream}.${consumer}`);
     const { consumer_seq: last, stream_seq: newest } = info['delivered'] as Record<string, number>;
     const { stream_seq: oldest } = info['ack_floor'] as Record<string, number>;
     for (let sequence = (oldest ?? 0) + 1; sequence <= (newest ?? 0); sequence += 1) {
-      await send(`$JS.ACK.${stream}.${consumer}.1.${sequence}.${last}.0.0`, '-NAK');
+      const subject = `$JS.ACK.${stream}.${consumer}.1.${sequence}.${last}.0.0`;
+      await send({ subject, data: '-NAK' });
     }
   }
   async function stored(stream: string): Promise<{ headers: string; data: Buffer }[]> {
-    // Nobody answers for a stream that is being made.
-    const asked = { subject: `$JS.API.STREAM.INFO.${stream}`, data: '' };
-    const answer = await (await current()).request(asked, signal(1_000)).catch(() => undefined);
-    const info = JSON.parse(answer?.data.toString() ?? '{}') as { state?: Record<string, number> };
-    const { first_seq: first = 1, last_seq: last = 0 } = info.state ?? {};
+    const info = await look(`STREAM.INFO.${stream}`).catch(() => ({ state: {} }));
+    const { first_seq: first = 1, last_seq: last = 0 } = info['state'] as Record<string, number>;
     const messages = [];
     for (let seq = first; seq <= last; seq += 1) {
-      const { message } = await api(`STREAM.MSG.GET.${stream}`, { seq });
+      const { message } = await look(`STREAM.MSG.GET.${stream}`, { seq });
       const { data = '', hdrs = '' } = message as { data?: string; hdrs?: string };
       messages.push({ headers: Buffer.from(hdrs, 'base64').toString(), data: Buffer.from(data, 'base64') });
     }
@@ -150,7 +159,8 @@ export async function startNats(options: NatsServerOptions = {}): Promise<NatsSe
     api,
     giveBack,
     stored,
-    publish: send,
+    look,
+    publish: (subject, data, headers = []) => send({ subject, data, headers }),
     next,
     async clients() {
       const response = await fetch(`http://${host}:${httpPort}/connz`);
@@ -169,6 +179,12 @@ export async function startNats(options: NatsServerOptions = {}): Promise<NatsSe
       await removeFolder(folder);
     },
   };
+}
+
+function resultOf({ data }: NatsMessage): Record<string, unknown> {
+  const json = JSON.parse(data.toString()) as Record<string, unknown>;
+  if (json['error'] !== undefined) throw new Error(JSON.stringify(json['error']));
+  return json;
 }
 
 /** A cluster of three servers, each at an address of its own with the same port of monitoring. */
