@@ -2,6 +2,14 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Fault } from '../../base/errors.ts';
 import {
+  commitCall,
+  committedCall,
+  createTopicCall,
+  edgeCall,
+  fetchCall,
+  produceCall,
+} from './kafka-delivery-messages.ts';
+import {
   apiVersionsCall,
   type Call,
   consumerGroupDescribeCall,
@@ -84,6 +92,12 @@ const calls: Call<unknown>[] = [
   endOffsetsCall(new Map([['t', [0]]])),
   describeGroupsCall(['g']),
   consumerGroupDescribeCall(['g']),
+  committedCall('g', new Map([['t', [0]]])),
+  commitCall('g', [{ topic: 't', partition: 0, offset: 0, text: '' }]),
+  fetchCall([{ topic: 't', partition: 0, offset: 0 }], { mostBytes: 1, mostPartitionBytes: 1 }),
+  edgeCall({ topic: 't', partition: 0 }, 'latest'),
+  produceCall({ topic: 't', partition: 0 }, Buffer.alloc(0)),
+  createTopicCall('t'),
 ];
 
 describe('an answer of a broker', () => {
