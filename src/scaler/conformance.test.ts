@@ -44,6 +44,14 @@ const file =
 const present = existsSync(file);
 const rows = present ? (JSON.parse(readFileSync(file, 'utf8')) as Row[]) : [];
 
+/**
+ * KEDA reads the parameters of some types in two steps, and each step left a row: where the second refuses what the
+ * first took, the first says nothing.
+ */
+const inputKey = ({ types: tried, metadata, auth, env, podIdentity }: Row) =>
+  JSON.stringify([tried, metadata, auth, env, podIdentity]);
+const refusedInputs = new Set(rows.filter(({ error }) => error).map(inputKey));
+
 const folder = new URL('../scalers/', import.meta.url);
 const types = readdirSync(folder)
   .filter(name => /^[a-z0-9-]+\.ts$/.test(name))
@@ -56,7 +64,9 @@ it.skipIf(!present)('has rows for every scaler there is', () => {
 });
 
 for (const type of types) {
-  const ofType = rows.filter(row => row.types.includes(type));
+  const ofType = rows.filter(
+    row => row.types.includes(type) && (row.error || !refusedInputs.has(inputKey(row))),
+  );
   if (ofType.length > 0) describe(`${type} takes what KEDA takes`, () => conformance(type, ofType));
 }
 

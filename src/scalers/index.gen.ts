@@ -5,6 +5,7 @@ const modules: Readonly<Record<string, () => Promise<{ default: AnyScaler }>>> =
   'apache-kafka': () => import('./apache-kafka.ts'),
   'aws-sqs-queue': () => import('./aws-sqs-queue.ts'),
   'azure-blob': () => import('./azure-blob.ts'),
+  'azure-eventhub': () => import('./azure-eventhub.ts'),
   'azure-queue': () => import('./azure-queue.ts'),
   'cpu': () => import('./cpu.ts'),
   'cron': () => import('./cron.ts'),

@@ -93,7 +93,7 @@ export function serviceUrl({ service, connection, endpoint }: StorageAccount): s
 }
 
 export interface StorageRequest {
-  method: 'GET' | 'PUT' | 'POST' | 'DELETE';
+  method: 'GET' | 'HEAD' | 'PUT' | 'POST' | 'DELETE';
   /** Parts of the path below the account, not yet encoded. */
   path: readonly string[];
   query?: Readonly<Record<string, string>>;

@@ -1,0 +1,149 @@
+import { Fault } from '../../base/errors.ts';
+import type { RequestContext, StorageClient } from './azure-storage.ts';
+
+/** Where the consumers of a group keep how far they are. */
+export interface CheckpointPlan {
+  strategy: 'goSdk' | 'dapr' | 'blobMetadata' | 'azureFunction' | 'legacy';
+  container: string;
+  namespace: string;
+  hub: string;
+  group: string;
+}
+
+/** The container that Azure Functions always use. */
+const functionsContainer = 'azure-webjobs-eventhub';
+
+/** KEDA's choice: a strategy that it does not know is the legacy one, or that of Functions without a container. */
+export function checkpointPlan(
+  strategy: string | undefined,
+  container: string | undefined,
+  place: { namespace: string; hub: string; group: string },
+): CheckpointPlan {
+  const { namespace, hub, group } = place;
+  const of = (chosen: CheckpointPlan['strategy'], at: string): CheckpointPlan => ({
+    strategy: chosen,
+    container: at,
+    namespace,
+    hub,
+    group,
+  });
+  switch (strategy) {
+    case 'goSdk':
+    case 'dapr':
+    case 'blobMetadata':
+      return of(strategy, container ?? '');
+    default:
+      return strategy === 'azureFunction' || container === undefined
+        ? of('azureFunction', functionsContainer)
+        : of('legacy', container);
+  }
+}
+
+/** The name of a partition's checkpoint in the container. */
+export function checkpointName(plan: CheckpointPlan, partition: string): string {
+  const { strategy, namespace, hub, group } = plan;
+  switch (strategy) {
+    case 'goSdk':
+      return partition;
+    case 'dapr':
+      return `dapr-${hub}-${group}-${partition}`;
+    case 'blobMetadata':
+      return `${namespace}/${hub}/${group.toLowerCase()}/checkpoint/${partition}`;
+    case 'azureFunction':
+      return `${namespace}/${hub}/${group}/${partition}`;
+    case 'legacy':
+      return `${group}/${partition}`;
+  }
+}
+
+/** No checkpoint comes near. */
+const mostBytes = 64 * 1024;
+
+/**
+ * The number of the last event that was processed; undefined where nobody has written a checkpoint yet.
+ *
+ * @throws Fault of the storage; SOURCE_ANSWER_INVALID for a checkpoint that cannot be understood
+ */
+export async function readCheckpoint(
+  storage: StorageClient,
+  { plan, partition }: { plan: CheckpointPlan; partition: string },
+  context: RequestContext,
+): Promise<bigint | undefined> {
+  const path = [plan.container, ...checkpointName(plan, partition).split('/')];
+  const metadata = plan.strategy === 'blobMetadata';
+  try {
+    const method = metadata ? 'HEAD' : 'GET';
+    const { headers, body } = await storage.send({ method, path, maxBytes: mostBytes }, context);
+    const name = storage.nameOf(path);
+    return metadata ? ofMetadata(headers['x-ms-meta-sequencenumber'], name) : ofBody(body, plan, name);
+  } catch (thrown) {
+    // Another 404 is no word about checkpoints: of a proxy, say, or of an account that is gone.
+    const none = /: (BlobNotFound|ContainerNotFound)\b/;
+    if (thrown instanceof Fault && thrown.code === 'SOURCE_NOT_FOUND' && none.test(thrown.message))
+      return undefined;
+    throw thrown;
+  }
+}
+
+function ofMetadata(value: unknown, name: string): bigint {
+  if (typeof value !== 'string') throw strange(name, 'has no sequencenumber in its metadata');
+  if (!/^[+-]?\d+$/.test(value)) throw strange(name, 'has a sequencenumber that is not a number');
+  return inRange(BigInt(value.replace(/^\+/, '')), name);
+}
+
+function ofBody(body: Buffer, { strategy }: CheckpointPlan, name: string): bigint {
+  const document = parse(body, name);
+  switch (strategy) {
+    case 'goSdk':
+    case 'dapr': {
+      const checkpoint = entry(document, 'checkpoint', name);
+      return checkpoint === undefined ? 0n : sequenceOf(checkpoint, 'sequencenumber', name);
+    }
+    case 'legacy': {
+      const number = sequenceOf(document, 'sequencenumber', name);
+      // An older SDK for Python spells it so.
+      return number === 0n ? sequenceOf(document, 'sequence_number', name) : number;
+    }
+    default:
+      return sequenceOf(document, 'sequencenumber', name);
+  }
+}
+
+/** JSON whose whole numbers stay exact: each becomes a bigint. */
+function parse(body: Buffer, name: string): unknown {
+  const text = body.toString('utf8').replace(/^\uFEFF/, '');
+  const marked = text.replace(/"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g, token =>
+    /^-?\d+$/.test(token) ? `{"int":"${token}"}` : token,
+  );
+  try {
+    JSON.parse(text);
+    return JSON.parse(marked, (_, value) => (isMarked(value) ? BigInt(value.int) : value));
+  } catch (cause) {
+    throw new Fault('SOURCE_ANSWER_INVALID', `${name} is not JSON`, { cause });
+  }
+}
+
+const isMarked = (value: unknown): value is { int: string } =>
+  typeof value === 'object' && value !== null && 'int' in value && /^-?\d+$/.test(String(value.int));
+
+/** A member by its name in whatever case; undefined where there is none, or null. */
+function entry(document: unknown, key: string, name: string): unknown {
+  if (document === null) return undefined;
+  if (typeof document !== 'object' || Array.isArray(document)) throw strange(name, 'is not a JSON object');
+  const found = Object.entries(document).filter(([each]) => each.toLowerCase() === key);
+  return found.at(-1)?.[1] ?? undefined;
+}
+
+function sequenceOf(document: unknown, key: string, name: string): bigint {
+  const value = entry(document, key, name) ?? 0n;
+  if (typeof value !== 'bigint') throw strange(name, `has a ${key} that is not a whole number`);
+  return inRange(value, name);
+}
+
+function inRange(value: bigint, name: string): bigint {
+  if (BigInt.asIntN(64, value) !== value) throw strange(name, 'has a sequence number that is too large');
+  return value;
+}
+
+const strange = (name: string, what: string) =>
+  new Fault('SOURCE_ANSWER_INVALID', `the checkpoint ${name} ${what}`);

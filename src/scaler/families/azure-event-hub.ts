@@ -1,0 +1,299 @@
+import { Fault } from '../../base/errors.ts';
+import { networkFault } from '../../base/http.ts';
+import type { OpenContext } from '../context.ts';
+import { type AmqpConnection, type AmqpLinkEnd, connectAzureAmqp, type LinkWish } from './azure-amqp.ts';
+import { type AmqpMessage, codes, decodeMessage } from './azure-amqp-frames.ts';
+import { AmqpRequests } from './azure-amqp-requests.ts';
+import { type AmqpValue, amqp } from './azure-amqp-types.ts';
+import { type EventHubAccess, sharedAccessToken } from './azure-event-hub-access.ts';
+import type { PartitionState } from './azure-event-hub-lag.ts';
+import { accountIdentity, openStorage, type StorageAccount, type StorageClient } from './azure-storage.ts';
+
+/** When and until when something is asked. */
+export interface Asking {
+  signal: AbortSignal;
+  /** Epoch milliseconds. */
+  now: number;
+}
+
+/** Where events are looked at. */
+export interface PeekPlace {
+  hub: string;
+  group: string;
+  partition: string;
+  /** The last event that is not wanted. */
+  after: bigint;
+}
+
+/** What the server knows of us, and until when (epoch milliseconds) that holds. */
+interface Token {
+  text: string;
+  renewAt: number;
+}
+
+interface Session {
+  connection: AmqpConnection;
+  cbs: AmqpRequests;
+  management: AmqpRequests;
+  /** By hub. */
+  tokens: Map<string, Token>;
+}
+
+/** How long a signature of ours holds, and how early the next one is made, in milliseconds. */
+const tokenMs = 3_600_000;
+const earlyMs = 900_000;
+/** A storage account that nobody has asked for so long is let go, in milliseconds. */
+const unusedMs = 600_000;
+/** Events asked for at a time while looking at them. */
+const peekedAtOnce = 64;
+
+/**
+ * One connection to a namespace for one identity, made when it is first needed and again after it was lost, and the
+ * storage accounts of the checkpoints.
+ */
+export class EventHubClient implements AsyncDisposable {
+  readonly #access: EventHubAccess;
+  readonly #context: OpenContext;
+  #session: Session | undefined;
+  #opening: Promise<Session> | undefined;
+  readonly #storages = new Map<string, { client: StorageClient; usedAt: number; users: number }>();
+  #closed = false;
+
+  constructor(access: EventHubAccess, context: OpenContext) {
+    this.#access = access;
+    this.#context = context;
+  }
+
+  /** The hub as sentences name it. */
+  nameOf(hub: string): string {
+    return `${this.#access.host}/${hub}`;
+  }
+
+  /** The ids of a hub's partitions. @throws Fault of the source */
+  async partitions(hub: string, asking: Asking): Promise<readonly string[]> {
+    const what = this.nameOf(hub);
+    const body = await this.#manage(hub, { type: 'com.microsoft:eventhub', name: hub }, what, asking);
+    const ids = body.get('partition_ids');
+    if (!Array.isArray(ids) || ids.length === 0 || !ids.every(id => typeof id === 'string')) {
+      throw new Fault('SOURCE_ANSWER_INVALID', `${what} does not say which partitions it has`);
+    }
+    return ids;
+  }
+
+  /** Which events a partition has. @throws Fault of the source */
+  async partition(hub: string, id: string, asking: Asking): Promise<PartitionState> {
+    const what = `partition ${id} of ${this.nameOf(hub)}`;
+    const properties = { type: 'com.microsoft:partition', name: hub, partition: id };
+    const body = await this.#manage(hub, properties, what, asking);
+    const first = integer(body.get('begin_sequence_number'));
+    const last = integer(body.get('last_enqueued_sequence_number'));
+    if (first === undefined || last === undefined) {
+      throw new Fault('SOURCE_ANSWER_INVALID', `${what} does not say which events it has`);
+    }
+    return { id, first, last };
+  }
+
+  /**
+   * Shows the events of a partition in order, until `take` returns true. The events stay what they are: this is a
+   * receiver without an epoch, which commits nothing and drives no consumer away.
+   *
+   * @throws Fault of the source; SOURCE_REFUSED where a consumer of the group has the partition for itself
+   */
+  async peek(place: PeekPlace, take: (event: AmqpMessage) => boolean, asking: Asking): Promise<void> {
+    const { hub, group, partition, after } = place;
+    const { connection } = await this.#authorized(hub, asking);
+    const what = `partition ${partition} of ${this.nameOf(hub)} in consumer group ${group}`;
+    const { signal } = asking;
+    let taken = 0;
+    let stop = () => {};
+    let link: Promise<AmqpLinkEnd> | undefined;
+    try {
+      await new Promise<void>((resolve, reject) => {
+        stop = () => reject(networkFault(signal.reason, this.#access.host, signal));
+        if (signal.aborted) return stop();
+        signal.addEventListener('abort', stop, { once: true });
+        const wish: LinkWish = {
+          role: 'receiver',
+          source: sourceOf(`${hub}/ConsumerGroups/${group}/Partitions/${partition}`, after),
+          target: amqp.described(codes.target, amqp.list([amqp.string('eventide')])),
+          take: bytes => {
+            if (take(decodeMessage(bytes))) return resolve();
+            taken += 1;
+            if (taken % peekedAtOnce === 0) allow();
+          },
+          over: fault => reject(explained(fault, what)),
+        };
+        link = connection.attach(wish, signal);
+        const allow = () => void link?.then(end => end.allow(peekedAtOnce));
+        link.then(allow, thrown => reject(explained(thrown, what)));
+      });
+    } finally {
+      signal.removeEventListener('abort', stop);
+      link?.then(
+        end => end.detach(),
+        () => {},
+      );
+    }
+  }
+
+  /** Works with the storage of checkpoints, over connections that stay open. @throws Fault PARAM_INVALID; those of `work` */
+  async withStorage<T>(
+    account: StorageAccount,
+    work: (storage: StorageClient) => Promise<T>,
+    { now }: Asking,
+  ): Promise<T> {
+    const key = accountIdentity(account);
+    const storage = this.#storages.get(key) ?? {
+      client: openStorage(account, this.#context),
+      usedAt: now,
+      users: 0,
+    };
+    this.#storages.set(key, storage);
+    storage.users += 1;
+    storage.usedAt = now;
+    try {
+      return await work(storage.client);
+    } finally {
+      storage.users -= 1;
+      if (this.#closed) await storage.client[Symbol.asyncDispose]();
+      else await this.#letGo(now);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    const storages = [...this.#storages.values()];
+    this.#storages.clear();
+    await Promise.all(storages.map(({ client }) => client[Symbol.asyncDispose]()));
+    await this.#session?.connection[Symbol.asyncDispose]();
+  }
+
+  async #letGo(now: number): Promise<void> {
+    for (const [key, { client, usedAt, users }] of this.#storages) {
+      if (users > 0 || now - usedAt < unusedMs) continue;
+      this.#storages.delete(key);
+      await client[Symbol.asyncDispose]();
+    }
+  }
+
+  /** What a READ of `$management` answers with. */
+  async #manage(
+    hub: string,
+    properties: Readonly<Record<string, string>>,
+    what: string,
+    asking: Asking,
+  ): Promise<ReadonlyMap<AmqpValue, AmqpValue>> {
+    const session = await this.#authorized(hub, asking);
+    const token = session.tokens.get(hub);
+    try {
+      const question = { operation: 'READ', ...properties, security_token: token?.text ?? '' };
+      const { body } = await session.management.ask({ properties: question, what }, asking.signal);
+      if (body instanceof Map) return body;
+      throw new Fault('SOURCE_ANSWER_INVALID', `${what} answered with something else than a map`);
+    } catch (thrown) {
+      // A token that does not hold is not shown a second time.
+      if (thrown instanceof Fault && thrown.code === 'SOURCE_REFUSED') session.tokens.delete(hub);
+      throw thrown;
+    }
+  }
+
+  /** A session that may look at the hub. */
+  async #authorized(hub: string, asking: Asking): Promise<Session> {
+    const session = await this.#opened(asking.signal);
+    const held = session.tokens.get(hub);
+    const { credential } = this.#access;
+    // The token source keeps one until it is to be renewed; what the server has not seen is shown to it.
+    if (credential.kind !== 'identity' && held !== undefined && asking.now < held.renewAt) return session;
+    const audience = `sb://${this.#access.host}/${hub}`;
+    const { text, expiresAt } = await this.#token(audience, asking);
+    if (held?.text === text && credential.kind === 'identity') return session;
+    const properties: Record<string, string | number> = {
+      operation: 'put-token',
+      type: credential.kind === 'identity' ? 'jwt' : 'servicebus.windows.net:sastoken',
+      name: audience,
+    };
+    if (expiresAt !== undefined) properties['expiration'] = expiresAt;
+    const what = this.nameOf(hub);
+    await session.cbs.ask({ properties, body: amqp.string(text), what }, asking.signal);
+    for (const [each, { renewAt }] of session.tokens) {
+      if (renewAt + earlyMs < asking.now) session.tokens.delete(each);
+    }
+    session.tokens.set(hub, { text, renewAt: (expiresAt ?? asking.now + tokenMs) - earlyMs });
+    return session;
+  }
+
+  async #token(
+    audience: string,
+    { now, signal }: Asking,
+  ): Promise<{ text: string; expiresAt: number | undefined }> {
+    const { credential } = this.#access;
+    switch (credential.kind) {
+      case 'key': {
+        const until = Math.floor((now + tokenMs) / 1000);
+        return { text: sharedAccessToken(audience, credential, until).reveal(), expiresAt: until * 1000 };
+      }
+      case 'signature':
+        return { text: credential.token.reveal(), expiresAt: undefined };
+      case 'identity': {
+        const { tokens, identity } = this.#context;
+        const token = await tokens.accessToken(identity, credential.scope, signal);
+        return { text: token.reveal(), expiresAt: undefined };
+      }
+    }
+  }
+
+  #opened(signal: AbortSignal): Promise<Session> {
+    if (this.#closed) return Promise.reject(this.#closedFault());
+    if (this.#session?.connection.open) return Promise.resolve(this.#session);
+    this.#opening ??= this.#open(signal).finally(() => {
+      this.#opening = undefined;
+    });
+    return this.#opening;
+  }
+
+  #closedFault(): Fault {
+    return new Fault('CANCELLED', `the connection to ${this.#access.host} was closed`);
+  }
+
+  async #open(signal: AbortSignal): Promise<Session> {
+    const { host, port, plain } = this.#access;
+    const { clientName, http } = this.#context;
+    const tls = plain ? {} : { tls: http.tls ?? {} };
+    const way = { ...tls, roots: http.roots, minTlsVersion: http.minTlsVersion };
+    const connection = await connectAzureAmqp({ host, port }, { ...way, host, clientName }, signal);
+    if (this.#closed) {
+      await connection[Symbol.asyncDispose]();
+      throw this.#closedFault();
+    }
+    this.#session = {
+      connection,
+      cbs: new AmqpRequests(connection, '$cbs'),
+      management: new AmqpRequests(connection, '$management'),
+      tokens: new Map(),
+    };
+    return this.#session;
+  }
+}
+
+function integer(value: AmqpValue | undefined): bigint | undefined {
+  if (typeof value === 'bigint') return value;
+  return typeof value === 'number' && Number.isInteger(value) ? BigInt(value) : undefined;
+}
+
+const selector = 'apache.org:selector-filter:string';
+
+function sourceOf(address: string, after: bigint): Buffer {
+  const text = `amqp.annotation.x-opt-sequence-number > '${after}'`;
+  const filter = amqp.map([amqp.symbol(selector), amqp.named(selector, amqp.string(text))]);
+  const nothing = amqp.null();
+  const fields = [amqp.string(address), nothing, nothing, nothing, nothing, nothing, nothing, filter];
+  return amqp.described(codes.source, amqp.list(fields));
+}
+
+/** A consumer with an epoch keeps others of its group away: what can be done about it is not in Azure's sentence. */
+function explained(fault: Fault, what: string): Fault {
+  const stolen = /link:stolen|epoch|receiver/i.test(fault.message) && fault.code !== 'SOURCE_UNREACHABLE';
+  if (!stolen) return fault;
+  const advice = `${what} cannot be looked at while its consumers have it for themselves; give filterConsumerGroup a group of its own`;
+  return new Fault('SOURCE_REFUSED', advice, { cause: fault });
+}
