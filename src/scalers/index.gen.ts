@@ -7,6 +7,7 @@ const modules: Readonly<Record<string, () => Promise<{ default: AnyScaler }>>> =
   'azure-blob': () => import('./azure-blob.ts'),
   'azure-eventhub': () => import('./azure-eventhub.ts'),
   'azure-queue': () => import('./azure-queue.ts'),
+  'azure-servicebus': () => import('./azure-servicebus.ts'),
   'cpu': () => import('./cpu.ts'),
   'cron': () => import('./cron.ts'),
   'kafka': () => import('./kafka.ts'),
