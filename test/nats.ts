@@ -61,8 +61,8 @@ export interface NatsServerOptions {
   host?: string;
   httpPort?: number;
   name?: string;
-  /** Of clients and of monitoring. */
-  tls?: boolean;
+  /** Of clients and of monitoring; `mutual` asks for certificates of clients. */
+  tls?: boolean | 'mutual';
   /** Lines of its configuration. */
   config?: readonly string[];
   /** How the test itself comes in. */
@@ -76,7 +76,8 @@ export async function startNats(options: NatsServerOptions = {}): Promise<NatsSe
   const port = await closedPort();
   const httpPort = options.httpPort ?? (await closedPort());
   const file = join(folder, 'nats.conf');
-  for (const [path, text] of Object.entries({ 'cert.pem': serverCertificate, 'key.pem': serverKey })) {
+  const files = { 'ca.pem': authority, 'cert.pem': serverCertificate, 'key.pem': serverKey };
+  for (const [path, text] of Object.entries(files)) {
     await privateFile(join(folder, path), text);
   }
   const pair = `cert_file: "${folder}/cert.pem", key_file: "${folder}/key.pem"`;
@@ -85,7 +86,9 @@ export async function startNats(options: NatsServerOptions = {}): Promise<NatsSe
     `listen: "${host}:${port}"`,
     `${tls ? 'https' : 'http'}: "${host}:${httpPort}"`,
     `jetstream { store_dir: "${folder}/store", max_mem: 64MB, max_file: 256MB }`,
-    ...(tls ? [`tls { ${pair} }`] : []),
+    ...(tls
+      ? [`tls { ${pair}${tls === 'mutual' ? `, ca_file: "${folder}/ca.pem", verify: true` : ''} }`]
+      : []),
     ...config,
   ];
   await writeFile(file, `${lines.join('\n')}\n`);

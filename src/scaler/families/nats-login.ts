@@ -53,7 +53,7 @@ export function secretsOf({ password, token, credentials }: NatsLogin): (Secret 
 export function readCredentials(credentials: Secret): { jwt: Secret | undefined; seed: Secret } {
   const text = credentials.reveal();
   const block = (name: string) =>
-    new RegExp(`-+BEGIN ${name}-+\\s*([^\\s-]+)\\s*-+END ${name}-+`).exec(text)?.[1];
+    new RegExp(`-+BEGIN ${name}-+\\s+(\\S+)\\s+-+END ${name}-+`).exec(text)?.[1];
   const jwt = block('NATS USER JWT');
   const seed = block('USER NKEY SEED') ?? text.trim();
   if (seedBytes(seed) === undefined) {
