@@ -37,7 +37,7 @@ export interface NatsServer extends AsyncDisposable {
   /** Puts a message into a stream. @throws where none takes it */
   publish(
     subject: string,
-    text: string,
+    text: string | Uint8Array,
     headers?: readonly (readonly [string, string])[],
   ): Promise<NatsMessage>;
   /** The next message of a consumer. */

@@ -35,22 +35,33 @@ const keyOf = ({ stream, consumer }: Consumer) => `${stream} ${consumer}`;
  *
  * @throws Fault SOURCE_NOT_FOUND, or NOT_SUPPORTED where its messages cannot be claimed one by one
  */
-export async function consumerFacts(
+export async function consumerFacts(wanted: Consumer, context: Context): Promise<ConsumerFacts> {
+  const kept = known.get(context.conn.client)?.get(keyOf(wanted));
+  if (kept !== undefined && Math.abs(context.now - kept.at) < keptMs) return kept.facts;
+  return (await consumerState(wanted, context)).facts;
+}
+
+/**
+ * What is set for a consumer, and how many messages it would hand out now at most. One that has handed out as many as
+ * it may does not answer until it may hand out more.
+ *
+ * @throws as `consumerFacts` does
+ */
+export async function consumerState(
   wanted: Consumer,
   { conn, now, signal }: Context,
-): Promise<ConsumerFacts> {
-  const ofClient = known.get(conn.client) ?? new Map<string, { facts: ConsumerFacts; at: number }>();
-  known.set(conn.client, ofClient);
-  const kept = ofClient.get(keyOf(wanted));
-  if (kept !== undefined && Math.abs(now - kept.at) < keptMs) return kept.facts;
+): Promise<{ facts: ConsumerFacts; room: number }> {
   requireName('stream', wanted.stream);
   requireName('consumer', wanted.consumer);
   const what = nameOf(wanted);
   const path = `CONSUMER.INFO.${wanted.stream}.${wanted.consumer}`;
   const info = await conn.client.api(path, undefined, { what, now, signal });
-  const facts = readFacts(objectOf(info['config']) ?? {}, what);
-  ofClient.set(keyOf(wanted), { facts, at: now });
-  return facts;
+  const config = objectOf(info['config']) ?? {};
+  const facts = readFacts(config, what);
+  const ofClient = known.get(conn.client) ?? new Map<string, { facts: ConsumerFacts; at: number }>();
+  known.set(conn.client, ofClient.set(keyOf(wanted), { facts, at: now }));
+  const [most, out] = [Number(config['max_ack_pending'] ?? -1), Number(info['num_ack_pending'] ?? 0)];
+  return { facts, room: most > 0 ? Math.max(0, most - out) : Number.POSITIVE_INFINITY };
 }
 
 /** Has it asked for again. */

@@ -2,7 +2,7 @@ import { Fault } from '../../base/errors.ts';
 import type { ReadContext } from '../context.ts';
 import type { Claim, DeadMessage, Delivery, Receipt } from '../delivery.ts';
 import type { NatsAccess, NatsConnection } from './nats-access.ts';
-import { type ConsumerFacts, consumerFacts, forgetConsumer } from './nats-consumer.ts';
+import { type ConsumerFacts, consumerFacts, consumerState, forgetConsumer } from './nats-consumer.ts';
 import { putDeadLetter } from './nats-dead-letter.ts';
 import { type JetStreamConsumer, nameOf } from './nats-lag.ts';
 import type { NatsMessage } from './nats-wire.ts';
@@ -86,8 +86,9 @@ export const jetStreamDelivery: Delivery<JetStreamQueue, NatsConnection> = {
 
 async function claim(queue: JetStreamQueue, context: Context, most: number): Promise<Claim[]> {
   if (most <= 0) return [];
-  const facts = await consumerFacts(queue, context);
-  const batch = Math.min(most, mostAtOnce, facts.maxBatch);
+  const { facts, room } = await consumerState(queue, context);
+  const batch = Math.min(most, mostAtOnce, facts.maxBatch, room);
+  if (batch === 0) return [];
   const claims: Claim[] = [];
   let end: NatsMessage | undefined;
   const take = (message: NatsMessage) => {
@@ -109,8 +110,6 @@ async function claim(queue: JetStreamQueue, context: Context, most: number): Pro
     if (claims.length > 0 || ended === undefined || isEmpty(ended)) return claims;
     throw new Fault('SOURCE_FAILED', `${nameOf(queue)}: ${ended.status} ${ended.description}`);
   } catch (thrown) {
-    // Nobody answers for a consumer that is gone: that is found out at the next claim.
-    forgetConsumer(queue, context);
     // What was handed out is ours: to lose it would hide it for as long as the claim.
     if (claims.length > 0) return claims;
     throw thrown;
