@@ -12,6 +12,7 @@ import {
 import { type ServiceBus, startServiceBus } from '../../test/service-bus.ts';
 import { Fault } from '../base/errors.ts';
 import { Secret } from '../base/secret.ts';
+import { sharedAccessToken } from '../scaler/families/azure-event-hub-access.ts';
 import { noIdentity } from '../spec/pod-identity.ts';
 import scaler from './azure-servicebus.ts';
 
@@ -227,9 +228,8 @@ describe('many triggers on one namespace', () => {
 describe('identities', () => {
   it('takes a signature that somebody else made', async () => {
     bus.addQueue('orders', { counts: { active: 5 } });
-    const { signBusToken } = await import('../scaler/families/azure-bus-connection.ts');
-    const key = { kind: 'key', name: bus.keyName, key: new Secret(bus.key) } as const;
-    const token = signBusToken('https://127.0.0.1/orders', key, now / 1000 + 60);
+    const key = { name: bus.keyName, key: new Secret(bus.key) };
+    const token = sharedAccessToken('https://127.0.0.1/orders', key, now / 1000 + 60);
     const connection = `Endpoint=sb://127.0.0.1:${bus.port}/;SharedAccessSignature=${token.reveal()};UseDevelopmentEmulator=true`;
 
     expect(await readOnce(mustBind(scaler, given({ queueName: 'orders' }, connection)))).toBe(5);

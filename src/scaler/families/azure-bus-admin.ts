@@ -1,8 +1,9 @@
 import { Fault, faultOf } from '../../base/errors.ts';
 import { httpClient, requireOk } from '../../base/http.ts';
 import type { OpenContext } from '../context.ts';
-import { type BusAccess, signBusToken } from './azure-bus-connection.ts';
+import type { BusAccess } from './azure-bus-connection.ts';
 import { type BusEntity, readDetail, readEntity, readPage } from './azure-bus-entities.ts';
+import { sharedAccessToken } from './azure-event-hub-access.ts';
 
 /** A queue, or the subscription of a topic. */
 export interface EntityPath {
@@ -57,7 +58,7 @@ export function openBusAdmin(access: BusAccess, context: OpenContext): BusAdmin 
         return credential.token.reveal();
       case 'key': {
         const until = Math.floor(now / 1000) + tokenSeconds;
-        return signBusToken(`${url.origin}${url.pathname}`, credential, until).reveal();
+        return sharedAccessToken(`${url.origin}${url.pathname}`, credential, until).reveal();
       }
       case 'identity': {
         const token = await context.tokens.accessToken(context.identity, credential.scope, signal);

@@ -3,7 +3,7 @@ import { compilePattern } from '../../base/pattern.ts';
 import type { Secret } from '../../base/secret.ts';
 import type { Problem } from '../../spec/problem.ts';
 import type { ParamContext } from '../context.ts';
-import { type BusAccess, encryptedAt, readBusConnection } from './azure-bus-connection.ts';
+import { amqps, type BusAccess, busAt, readBusConnection } from './azure-bus-connection.ts';
 import { busSuffix, isPrivateCloud } from './azure-cloud.ts';
 
 /** What a trigger says of its namespace, once checked. */
@@ -152,11 +152,8 @@ function wrongName(param: string, name: string): { problems: Problem[] } | undef
  */
 export function busAccess({ connection, host, scope }: BusPlace): BusAccess {
   if (connection !== undefined) return readBusConnection(connection);
-  const [name = '', port] = host.split(':');
-  return {
-    ...encryptedAt(name, port === undefined ? undefined : Number(port)),
-    credential: { kind: 'identity', scope },
-  };
+  const [name = '', port = amqps] = host.split(':');
+  return busAt(name, Number(port), { kind: 'identity', scope });
 }
 
 /** What connections to a namespace are shared by; two keys of one namespace are two connections. */

@@ -157,31 +157,32 @@ const namespaceOf = (connection: Secret) =>
 /**
  * Reads a connection string of a namespace or hub, the emulator's included.
  *
+ * @param of what it is the connection string of, for sentences
  * @throws Fault PARAM_INVALID with a sentence that shows nothing of the string
  */
-export function readEventHubConnection(connection: Secret): EventHubAccess {
+export function readEventHubConnection(connection: Secret, of = 'event hub'): EventHubAccess {
   const text = partOf(connection, 'endpoint')?.trim();
   const url = text !== undefined && URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || !/^(sb|amqps?|https?):$/.test(url.protocol) || url.hostname === '') {
-    throw malformed('needs an Endpoint such as sb://mine.servicebus.windows.net/');
+    throw malformed(of, 'needs an Endpoint such as sb://mine.servicebus.windows.net/');
   }
   const plain = partOf(connection, 'usedevelopmentemulator')?.trim().toLowerCase() === 'true';
   const port = url.port === '' ? (plain ? 5672 : 5671) : Number(url.port);
   const host = url.hostname.replace(/^\[|\]$/g, '');
-  return { host, port, plain, credential: credentialOf(connection) };
+  return { host, port, plain, credential: credentialOf(connection, of) };
 }
 
-function credentialOf(connection: Secret): EventHubAccess['credential'] {
+function credentialOf(connection: Secret, of: string): EventHubAccess['credential'] {
   const signature = partOf(connection, 'sharedaccesssignature');
   if (signature) return { kind: 'signature', token: new Secret(signature) };
   const name = partOf(connection, 'sharedaccesskeyname');
   const key = partOf(connection, 'sharedaccesskey');
-  if (!name || !key) throw malformed('needs a SharedAccessKeyName with its SharedAccessKey');
+  if (!name || !key) throw malformed(of, 'needs a SharedAccessKeyName with its SharedAccessKey');
   return { kind: 'key', name, key: new Secret(key) };
 }
 
-function malformed(what: string): Fault {
-  return new Fault('PARAM_INVALID', `the connection string of the event hub ${what}`);
+function malformed(of: string, what: string): Fault {
+  return new Fault('PARAM_INVALID', `the connection string of the ${of} ${what}`);
 }
 
 /** What connections are shared by; two keys of one namespace are two connections. */
