@@ -40,6 +40,20 @@ const lockMs = 60_000;
 const sevenDaysMs = 7 * 86_400_000;
 
 const delivery: Delivery<Queue, StorageClient> = {
+  promise: [
+    'Each message becomes one Job: Azure gives it an id, and the Job is named after that. It is claimed by hiding it for a',
+    'minute, again and again while its Job runs, and deleted after its Job succeeded. Where nobody could hide it in time,',
+    'say after a crash of more than a minute, it is seen again and handed out once more; then it is found to have a Job',
+    'that runs, or has succeeded, and gets no second one as long as that Job is there. Meanwhile any other consumer could',
+    'take it: let nobody else consume the queue. No order is promised.',
+    '',
+    'A message whose Job failed is seen again after a pause. After the last attempt its text is copied to the queue',
+    '`<queue>-poison`, as Azure Functions does, which is made where it is missing; the copy has an id of its own and does',
+    'not expire. Then the message is deleted: a crash in between may leave two copies, and never none. Where the text is',
+    'not known any more, after a restart, the message is shown for a moment to read it; if it is not among the first 32 of',
+    'the queue it goes back, and is moved when it is handed out next. A message that reaches its time to live (seven days',
+    'unless its sender says otherwise) is deleted by Azure, whether its Job is done or not, and cannot be tried again.',
+  ].join('\n'),
   lockMs,
   queueId: queue => `${serviceUrl(queue)}/${queue.queueName}`,
   claim,
