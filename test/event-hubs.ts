@@ -19,6 +19,16 @@ interface Partition {
   first: bigint;
   last: bigint;
   events: Stored[];
+  receivers: Set<Receiver>;
+}
+
+/** Who gets the events of a partition, those that come later too. */
+interface Receiver {
+  group: string;
+  /** Undefined for one that shares the partition with others of its group. */
+  epoch: bigint | undefined;
+  sender: Sender;
+  flush: () => void;
 }
 
 /** The key that lets one in. */
@@ -60,7 +70,7 @@ export class EventHubs implements AsyncDisposable {
   create(hub: string, partitions = 1): void {
     this.hubs.set(
       hub,
-      Array.from({ length: partitions }, () => ({ first: 0n, last: -1n, events: [] })),
+      Array.from({ length: partitions }, () => ({ first: 0n, last: -1n, events: [], receivers: new Set() })),
     );
   }
 
@@ -75,6 +85,7 @@ export class EventHubs implements AsyncDisposable {
       to.last += 1n;
       to.events.push({ ...event, sequence: to.last });
     }
+    for (const { flush } of to.receivers) flush();
   }
 
   async start(): Promise<void> {
@@ -84,7 +95,12 @@ export class EventHubs implements AsyncDisposable {
     container.on('error', () => {});
     container.on('connection_error', () => {});
     container.on('disconnected', () => {});
-    this.#server = container.listen({ port: this.port, host: '127.0.0.1', max_frame_size: 65_536 });
+    this.#server = container.listen({
+      port: this.port,
+      host: '127.0.0.1',
+      max_frame_size: 65_536,
+      receiver_options: { max_message_size: 1_048_576 },
+    });
     this.#server.on('connection', (socket: Socket) => {
       socket.setNoDelay(true);
       this.connections += 1;
@@ -125,11 +141,11 @@ export class EventHubs implements AsyncDisposable {
     const replies = new Map<string, Sender>();
     connection.on('sender_open', ({ sender }: EventContext) => {
       if (sender === undefined) return;
-      const address = String(sender.source.address);
+      const address = String(sender.source.address).replace(/^amqps?:\/\/[^/]+\//, '');
       if (address.startsWith('$')) {
         sender.set_source({ address });
         sender.set_target({ address: sender.target.address });
-        replies.set(`${sender.target.address}`, sender);
+        replies.set(`${sender.target.address}`, sender).set(address, sender);
       } else this.#receive(sender, address, authorized);
     });
     connection.on('receiver_open', ({ receiver }: EventContext) => {
@@ -142,8 +158,9 @@ export class EventHubs implements AsyncDisposable {
         receiver.target.address === '$cbs'
           ? this.#cbs(message, authorized)
           : this.#manage(message, authorized);
+      // Azure's client for Python names no address to reply to.
       replies
-        .get(String(message.reply_to))
+        .get(String(message.reply_to ?? receiver.target.address))
         ?.send({ ...answer, correlation_id: message.message_id as string });
     });
     for (const event of [
@@ -217,9 +234,12 @@ export class EventHubs implements AsyncDisposable {
     const partition = this.hubs.get(hub)?.[Number(id)];
     const filter = sender.source.filter as Record<string, unknown> | undefined;
     const text = String(plain(filter?.['apache.org:selector-filter:string']));
-    const [, after] = /^amqp\.annotation\.x-opt-sequence-number > '(-?\d+)'$/.exec(text) ?? [];
+    const [, kind, orEqual, place] =
+      /^amqp\.annotation\.x-opt-(sequence-number|offset) >(=?) '(-?\d+)'$/.exec(text) ?? [];
+    const position = place === undefined ? undefined : BigInt(place) - (orEqual === '=' ? 1n : 0n);
+    const after = position === undefined || kind !== 'offset' ? position : sequenceAt(position);
     this.asked.push(`receive ${hub}/${group}/${id} > ${after}`);
-    if (!authorized.has(hub)) {
+    if (!authorized.has(hub) && !authorized.has(address)) {
       refuse(sender, 'amqp:unauthorized-access', 'Unauthorized access.');
       return;
     }
@@ -227,18 +247,41 @@ export class EventHubs implements AsyncDisposable {
       refuse(sender, 'amqp:not-found', 'no such partition');
       return;
     }
-    if (this.held.has(`${hub}/${group}`)) {
+    const epoch = epochOf(sender);
+    const others = [...partition.receivers].filter(each => each.group === group);
+    const highest = others.reduce<bigint | undefined>((most, each) => higher(most, each.epoch), undefined);
+    if (this.held.has(`${hub}/${group}`) || (highest !== undefined && (epoch ?? -1n) < highest)) {
       const sentence =
         "At least one receiver for the endpoint is created with epoch of '0', and so non-epoch receiver is not allowed.";
       refuse(sender, 'amqp:link:stolen', sentence);
       return;
     }
+    if (epoch !== undefined) {
+      for (const each of others) {
+        partition.receivers.delete(each);
+        refuse(each.sender, 'amqp:link:stolen', `New receiver with higher epoch of '${epoch}' is created.`);
+      }
+    }
     sender.set_source({ address });
-    const waiting = partition.events.filter(({ sequence }) => sequence > BigInt(after));
+    sender.set_target({ address: sender.target.address });
+    let next = partition.events.findIndex(({ sequence }) => sequence > after);
+    if (next === -1) next = partition.events.length;
+    // No more than there is credit for: the library would keep the rest before everything else of the session.
+    const link = sender as unknown as { credit: number; delivery_count: number };
+    let sent = 0;
     const flush = () => {
-      while (sender.sendable() && waiting.length > 0) sender.send(messageOf(waiting.shift() as Stored));
+      while (sent < link.delivery_count + link.credit && next < partition.events.length) {
+        sender.send(messageOf(partition.events[next] as Stored));
+        next += 1;
+        sent += 1;
+      }
     };
+    const receiver: Receiver = { group, epoch, sender, flush };
+    const gone = () => void partition.receivers.delete(receiver);
+    partition.receivers.add(receiver);
     sender.on('sendable', flush);
+    for (const end of ['sender_close', 'sender_detach', 'session_close'] as const) sender.on(end, gone);
+    sender.connection.on('disconnected', gone);
     flush();
   }
 }
@@ -284,6 +327,20 @@ function plain(value: unknown): unknown {
   while (typeof inner === 'object' && inner !== null && 'value' in inner) inner = inner.value;
   return inner;
 }
+
+/** Offsets are a hundred apart here; the one before all is -1. */
+function sequenceAt(offset: bigint): bigint {
+  return offset < 0n ? -1n : offset / 100n;
+}
+
+function epochOf({ properties }: Sender): bigint | undefined {
+  const epoch = plain((properties as Record<string, unknown> | undefined)?.['com.microsoft:epoch']);
+  if (epoch === undefined || epoch === null) return undefined;
+  return Buffer.isBuffer(epoch) ? epoch.readBigInt64BE() : BigInt(Number(epoch));
+}
+
+const higher = (one: bigint | undefined, other: bigint | undefined) =>
+  one === undefined || (other !== undefined && other > one) ? other : one;
 
 function refuse(sender: Sender, condition: string, description: string): void {
   sender.close({ condition, description: `${description} TrackingId:0_1, SystemTracker:x:y` });

@@ -368,6 +368,109 @@ describe('the connection', () => {
   });
 });
 
+describe('filter', () => {
+  const kinds = (...each: string[]) => each.map(kind => ({ body: { kind }, properties: { kind } }));
+  /** A hub with events, the connection to it and its checkpoint. */
+  async function filtered(params: Record<string, string>, partitions = 1) {
+    const server = await startEventHubs();
+    server.create('orders', partitions);
+    const container = await containerOf();
+    const given = {
+      eventHubName: 'orders',
+      blobContainer: container.containerName,
+      checkpointStrategy: 'goSdk',
+    };
+    const trigger = triggerOf({ ...given, ...params }, server.connectionString).params as EventHubTrigger;
+    const conn = await scaler.open(trigger, openContext(signal));
+    return {
+      server,
+      read: async () => (await scaler.read(trigger, readContext(conn, signal))) as { value: number },
+      checkpoint: (partition: number, sequence: number) =>
+        put(container, String(partition), `{"checkpoint":{"sequenceNumber":${sequence}}}`),
+      receives: () => server.asked.filter(each => each.startsWith('receive')),
+      async [Symbol.asyncDispose]() {
+        await scaler.close(conn);
+        await server.stop();
+      },
+    };
+  }
+
+  it.each([
+    ["body.kind == 'page'", 3],
+    ["properties.kind in ['image', 'video']", 1],
+    ['system.sequenceNumber >= 4', 1],
+    ["body.kind == 'none'", 0],
+  ])('counts only events for which %s', async (filter, expected) => {
+    await using hub = await filtered({ filter }, 2);
+    hub.server.send('orders', 0, ...kinds('page', 'page', 'image', 'page', 'sound'));
+    hub.server.send('orders', 1, ...kinds('page', 'sound'));
+    await hub.checkpoint(0, 0);
+
+    expect(await hub.read()).toEqual({ value: expected, active: expected > 0 });
+  });
+
+  it('looks at each event once, and forgets those that were processed', async () => {
+    await using hub = await filtered({ filter: "body.kind == 'page'" });
+    hub.server.send('orders', 0, ...kinds('page', 'sound', 'page'));
+    const values = [await hub.read(), await hub.read()];
+    hub.server.send('orders', 0, ...kinds('page'));
+    values.push(await hub.read());
+    await hub.checkpoint(0, 2);
+    values.push(await hub.read());
+    await hub.checkpoint(0, 0);
+    values.push(await hub.read());
+
+    expect(values.map(({ value }) => value)).toEqual([2, 2, 3, 1, 2]);
+    expect(hub.receives()).toEqual([
+      'receive orders/$Default/0 > -1',
+      'receive orders/$Default/0 > 2',
+      'receive orders/$Default/0 > 0',
+    ]);
+  });
+
+  it('counts what is beyond its look-ahead until it gets there', async () => {
+    await using hub = await filtered({ filter: "body.kind == 'page'", filterLookAhead: '100' });
+    const sounds = Array.from({ length: 240 }, () => 'sound');
+    hub.server.send('orders', 0, ...kinds(...sounds, 'page'));
+
+    const values = [await hub.read(), await hub.read(), await hub.read(), await hub.read()];
+
+    // One full replica for the one partition, once it would be two.
+    expect(values.map(({ value }) => value)).toEqual([64, 41, 1, 1]);
+  });
+
+  it('does not look for events that have expired', async () => {
+    await using hub = await filtered({ filter: 'true' });
+    hub.server.send('orders', 0, ...kinds('page', 'page', 'page', 'page'));
+    hub.server.hubs.get('orders')?.[0]?.events.splice(0, 2);
+    hub.server.span('orders', 0, 2n, 3n);
+    await hub.checkpoint(0, 0);
+
+    expect(await hub.read()).toEqual({ value: 2, active: true });
+  });
+
+  it('says what to do where the consumers hold their partitions alone, and looks from another group', async () => {
+    await using hub = await filtered({ filter: 'true', consumerGroup: 'workers' });
+    await using other = await filtered({
+      filter: 'true',
+      consumerGroup: 'workers',
+      filterConsumerGroup: 'eventide',
+    });
+    for (const { server } of [hub, other]) {
+      server.held.add('orders/workers');
+      server.send('orders', 0, ...kinds('page'));
+    }
+
+    const fault = await faultFrom(hub.read());
+
+    expect(fault).toMatchObject({
+      code: 'SOURCE_REFUSED',
+      message: expect.stringContaining('filterConsumerGroup'),
+    });
+    expect(await other.read()).toEqual({ value: 1, active: true });
+  });
+});
+
 scalerContract(scaler, {
   async serve() {
     const hub = `h-${randomUUID()}`;
@@ -409,6 +512,14 @@ describe('parameters', () => {
     ['no threshold', 'none', { unprocessedEventThreshold: '0' }, both, '"0" is not a number of events'],
     ['an unknown cloud', 'none', { cloud: 'Moon' }, both, '"Moon" is not a cloud'],
     ['a private cloud without a domain', 'none', { cloud: 'private' }, both, '"endpointSuffix" is missing'],
+    ['a filter that is none', 'none', { filter: 'kind = 1' }, both, '"kind = 1" has'],
+    [
+      'a look-ahead of nothing',
+      'none',
+      { filterLookAhead: '0' },
+      both,
+      '"0" is not a number of events to look at',
+    ],
     ['no container', 'none', { checkpointStrategy: 'dapr' }, both, '"blobContainer" is missing'],
     ['another identity', 'gcp', {}, both, 'pod identity gcp is not for Azure Event Hubs'],
     ['no namespace', 'azure-workload', { eventHubName: 'a' }, both, '"eventHubNamespace" is missing'],

@@ -2,10 +2,15 @@ import { defineScaler, refuse } from '../scaler/define.ts';
 import { EventHubClient } from '../scaler/families/azure-event-hub.ts';
 import { eventHubIdentity, eventHubPlace } from '../scaler/families/azure-event-hub-access.ts';
 import { checkpointPlan } from '../scaler/families/azure-event-hub-checkpoints.ts';
+import { compileEventFilter, type EventFilter } from '../scaler/families/azure-event-hub-filter.ts';
 import { type EventHubTrigger, readHub, readHubs } from '../scaler/families/azure-event-hub-reading.ts';
 import { accountIdentity } from '../scaler/families/azure-storage.ts';
 import { normalizeMetricName } from '../scaler/metric-name.ts';
-import { p } from '../scaler/params.ts';
+import { p, type ValuesOf } from '../scaler/params.ts';
+import type { Problem } from '../spec/problem.ts';
+
+/** Of each partition in one reading; the numbers of all that match are kept. */
+const mostLookAhead = 100_000;
 
 const params = {
   eventHubName: p.text({
@@ -52,6 +57,19 @@ const params = {
     unit: 'events',
     default: '10000',
   }),
+  filter: p.text({
+    doc: "Only events for which this is true count, such as `body.kind == 'page' && properties.lang in ['en', 'de']`; see [event filters](../event-filters.md). Not part of KEDA.",
+    optional: true,
+  }),
+  filterConsumerGroup: p.text({
+    doc: 'Consumer group in which `filter` looks at events, `consumerGroup` unless given. Consumers that hold their partitions alone (EventProcessorClient, Azure Functions) keep others out of their group: name one that they do not use.',
+    optional: true,
+  }),
+  filterLookAhead: p.integer({
+    doc: 'How many events of each partition `filter` looks at in one reading. Events that it has not looked at yet count.',
+    unit: 'events',
+    default: '1000',
+  }),
   cloud: p.text({
     doc: 'Cloud of the namespace: AzurePublicCloud, AzureUSGovernmentCloud, AzureChinaCloud, AzureGermanCloud or Private.',
     optional: true,
@@ -92,21 +110,48 @@ export default defineScaler<typeof params, EventHubClient, EventHubTrigger>({
       const field = 'metadata.blobContainer';
       problems.push({ problem: '"blobContainer" is missing', mending, place: { field } });
     }
+    const matches = filterOf(values, problems);
     if ('problems' in place || problems.length > 0) return refuse(problems);
-    const { namespace, hub } = place;
+    const { namespace, hub, storage } = place;
+    const plan = checkpointPlan(checkpointStrategy, blobContainer, { namespace, hub, group: consumerGroup });
     return {
       place,
-      plan: checkpointPlan(checkpointStrategy, blobContainer, { namespace, hub, group: consumerGroup }),
+      plan,
       threshold,
       activation: values.activationUnprocessedEventThreshold,
       stale: values.stalePartitionInfoThreshold,
+      filter: matches && {
+        key: JSON.stringify([accountIdentity(storage), plan, values.filter]),
+        matches,
+        group: values.filterConsumerGroup ?? consumerGroup,
+        lookAhead: values.filterLookAhead,
+      },
     };
   },
   metricName: ({ plan }) => normalizeMetricName(`azure-eventhub-${plan.group}`),
   endpoint: ({ place }) => eventHubIdentity(place.access),
-  query: ({ place, plan, threshold, activation, stale }) =>
-    JSON.stringify([accountIdentity(place.storage), plan, threshold, activation, stale]),
+  query: ({ place, plan, threshold, activation, stale, filter }) =>
+    JSON.stringify([accountIdentity(place.storage), plan, threshold, activation, stale, filter]),
   open: async ({ place }, context) => new EventHubClient(place.access, context),
   read: readHub,
   readMany: readHubs,
 });
+
+function filterOf(
+  { filter, filterLookAhead }: ValuesOf<typeof params>,
+  problems: Problem[],
+): EventFilter | undefined {
+  if (filterLookAhead < 1 || filterLookAhead > mostLookAhead) {
+    const problem = `"${filterLookAhead}" is not a number of events to look at`;
+    const mending = `use 1 to ${mostLookAhead}`;
+    problems.push({ problem, mending, place: { field: 'metadata.filterLookAhead' } });
+  }
+  if (filter === undefined) return undefined;
+  try {
+    return compileEventFilter(filter);
+  } catch (thrown) {
+    const problem = `"${filter}" ${thrown instanceof Error ? thrown.message : String(thrown)}`;
+    problems.push({ problem, place: { field: 'metadata.filter' } });
+    return undefined;
+  }
+}

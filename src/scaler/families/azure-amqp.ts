@@ -242,10 +242,12 @@ export class AmqpConnection implements AsyncDisposable {
       made,
       detached: false,
       allow: messages => {
+        if (link.detached) return;
         link.credit += messages;
         this.#sayFlow(link);
       },
       send: message => {
+        if (link.detached) return;
         link.queue.push(message);
         this.#flush(link);
       },

@@ -6,6 +6,7 @@ import type { EventHubClient } from './azure-event-hub.ts';
 import type { EventHubPlace } from './azure-event-hub-access.ts';
 import { type CheckpointPlan, readCheckpoint } from './azure-event-hub-checkpoints.ts';
 import { isUntouched, lagOf, type PartitionState, unprocessed } from './azure-event-hub-lag.ts';
+import type { FilterPlan } from './azure-event-hub-scan.ts';
 
 /** A trigger, ready to be read. */
 export interface EventHubTrigger {
@@ -15,6 +16,8 @@ export interface EventHubTrigger {
   activation: number;
   /** How far a checkpoint may be ahead of a partition, in events. */
   stale: number;
+  /** Which events count; all of them unless given. */
+  filter: FilterPlan | undefined;
 }
 
 type Context = ReadContext<EventHubClient>;
@@ -63,7 +66,7 @@ async function measure(
   partitions: readonly PartitionState[],
   context: Context,
 ): Promise<Measure> {
-  const { place, plan, threshold, activation, stale } = trigger;
+  const { place, plan, threshold, activation, stale, filter } = trigger;
   const counts = await context.conn.withStorage(
     place.storage,
     storage =>
@@ -72,7 +75,12 @@ async function measure(
           // Nothing can have been processed of a partition that never had anything.
           if (isUntouched(state)) return 0n;
           const checkpoint = await readCheckpoint(storage, { plan, partition: state.id }, context);
-          return unprocessed(state, checkpoint, stale);
+          const count = unprocessed(state, checkpoint, stale);
+          const after = checkpoint ?? state.first - 1n;
+          // Numbers that began anew lead nowhere from where the checkpoint is.
+          if (filter === undefined || count === 0n || after > state.last) return count;
+          const { hub } = place;
+          return await context.conn.scans.count(context.conn, { hub, filter, state, after }, context);
         }),
       ),
     context,

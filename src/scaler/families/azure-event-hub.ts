@@ -7,6 +7,7 @@ import { AmqpRequests } from './azure-amqp-requests.ts';
 import { type AmqpValue, amqp } from './azure-amqp-types.ts';
 import { type EventHubAccess, sharedAccessToken } from './azure-event-hub-access.ts';
 import type { PartitionState } from './azure-event-hub-lag.ts';
+import { EventScans } from './azure-event-hub-scan.ts';
 import { accountIdentity, openStorage, type StorageAccount, type StorageClient } from './azure-storage.ts';
 
 /** When and until when something is asked. */
@@ -52,6 +53,8 @@ const peekedAtOnce = 64;
  * storage accounts of the checkpoints.
  */
 export class EventHubClient implements AsyncDisposable {
+  /** What was seen of events. */
+  readonly scans = new EventScans();
   readonly #access: EventHubAccess;
   readonly #context: OpenContext;
   #session: Session | undefined;
@@ -105,6 +108,7 @@ export class EventHubClient implements AsyncDisposable {
     const what = `partition ${partition} of ${this.nameOf(hub)} in consumer group ${group}`;
     const { signal } = asking;
     let taken = 0;
+    let seen = false;
     let stop = () => {};
     let link: Promise<AmqpLinkEnd> | undefined;
     try {
@@ -117,7 +121,9 @@ export class EventHubClient implements AsyncDisposable {
           source: sourceOf(`${hub}/ConsumerGroups/${group}/Partitions/${partition}`, after),
           target: amqp.described(codes.target, amqp.list([amqp.string('eventide')])),
           take: bytes => {
-            if (take(decodeMessage(bytes))) return resolve();
+            if (seen) return;
+            seen = take(decodeMessage(bytes));
+            if (seen) return resolve();
             taken += 1;
             if (taken % peekedAtOnce === 0) allow();
           },
