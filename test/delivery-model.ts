@@ -144,7 +144,7 @@ export function modelScaler(queue: ModelQueue, around: Around): AnyScaler {
 /** A trigger on a model queue, bound as the engine binds one. */
 export function modelSource(queue: ModelQueue, clock: Clock, around: Around = straight): DeliverySource {
   const trigger = { index: 0, type: 'model-queue', metadata: {}, secrets: {}, useCachedMetrics: false };
-  const context = { podIdentity: noIdentity, namespace: 'shop', triggerIndex: 0, asMetricSource: false };
+  const context = { podIdentity: noIdentity, namespace: 'shop', workload: 'app', triggerIndex: 0, asMetricSource: false };
   const binding = bindTrigger(
     modelScaler(queue, around),
     trigger,

@@ -88,6 +88,7 @@ const now = Date.UTC(2026, 0, 15, 12);
 export const plainContext: ParamContext = {
   podIdentity: noIdentity,
   namespace: 'default',
+  workload: 'app',
   triggerIndex: 0,
   asMetricSource: false,
 };

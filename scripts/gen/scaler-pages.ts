@@ -1,4 +1,4 @@
-import type { AnyScaler } from '../../src/scaler/define.ts';
+import type { AnyScaler, Scaler } from '../../src/scaler/define.ts';
 import type { Param } from '../../src/scaler/params.ts';
 
 const sourceNames = { metadata: '`metadata`', auth: 'TriggerAuthentication', env: 'environment' };
@@ -44,7 +44,7 @@ function facts(scaler: AnyScaler): string {
   const counts = scaler.counts === 'waiting' ? 'what waits' : 'what waits and what is being processed';
   const lines = [
     `The number includes ${counts}.`,
-    `The target is ${scaler.targetParam === undefined ? scaler.fixedTarget : `\`${scaler.targetParam}\``}${scaler.activationParam === undefined ? '' : `, the activation threshold \`${scaler.activationParam}\``}.`,
+    `The target is ${targetOf(scaler)}${scaler.activationParam === undefined ? '' : `, the activation threshold \`${scaler.activationParam}\``}.`,
     ...(scaler.deliver === undefined
       ? []
       : ['A ScaledJob can have each message delivered to a Job of its own.']),
@@ -53,4 +53,9 @@ function facts(scaler: AnyScaler): string {
   const promise = scaler.deliver?.promise;
   const delivery = promise === undefined ? '' : `\n## Delivery\n\n${promise}\n`;
   return `\n${lines.map(line => `- ${line}`).join('\n')}\n${delivery}`;
+}
+
+function targetOf({ describe, targetParam, fixedTarget }: Scaler): string {
+  if (describe !== undefined) return "the source's own";
+  return targetParam === undefined ? String(fixedTarget) : `\`${targetParam}\``;
 }

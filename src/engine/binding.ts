@@ -4,10 +4,12 @@ import { type ResolvedAuth, resolveAuth } from '../auth/resolve.ts';
 import type { SecretStores } from '../auth/stores.ts';
 import { Fault, faultOf } from '../base/errors.ts';
 import { fingerprint, type Secret } from '../base/secret.ts';
-import { type BoundTrigger, bindTrigger } from '../scaler/bind.ts';
-import type { AnyScaler } from '../scaler/define.ts';
+import { type BoundRead, type BoundTrigger, bindMetrics, bindTrigger } from '../scaler/bind.ts';
+import type { ReadContext } from '../scaler/context.ts';
+import type { AnyScaler, MetricSpec } from '../scaler/define.ts';
 import { formatProblem, type Problem } from '../spec/problem.ts';
 import type { Trigger, Workload } from '../spec/workload.ts';
+import type { Sources } from './sources.ts';
 
 /** What binding a trigger needs. */
 export interface BindingOptions {
@@ -21,7 +23,16 @@ export interface BindingOptions {
   stores?: SecretStores;
   /** The credentials found last were refused where they were used. */
   refused?: boolean;
+  /** Where a trigger is described whose source alone knows its metrics; without it such a trigger has none yet. */
+  sources?: Sources;
+  /** What the source has said of them by itself, which then is not asked. */
+  told?: readonly MetricSpec[] | undefined;
+  /** Epoch milliseconds. */
+  now?: number;
 }
+
+/** How long what a source says of its metrics is taken to be so, in milliseconds. */
+const describedMs = 10_000;
 
 /** A trigger that is ready to be read, or why it is not. */
 export type TriggerBinding = {
@@ -33,6 +44,8 @@ export type TriggerBinding = {
   | {
       readonly ok: true;
       readonly bound: BoundTrigger;
+      /** Its other metrics, where its source describes several. */
+      readonly others: readonly BoundRead[];
       /** The same where a trigger is bound anew and nothing of its credentials has changed. */
       readonly digest: string;
     }
@@ -59,6 +72,7 @@ export async function bind(
     const context = {
       podIdentity,
       namespace: workload.namespace,
+      workload: workload.name,
       triggerIndex: trigger.index,
       asMetricSource: workload.kind === 'ScaledObject' && workload.scalingModifiers?.formula !== undefined,
     };
@@ -66,7 +80,13 @@ export async function bind(
     const { notices } = binding;
     if (binding.ok) {
       const digest = digestOf(resolved);
-      return { ok: true, bound: binding.bound, digest, notices, used, renewAt };
+      const { bound } = binding;
+      if (bound.kind === 'resource' || bound.scaler.describe === undefined) {
+        return { ok: true, bound, others: [], digest, notices, used, renewAt };
+      }
+      const [first = bound, ...others] = await metricsOf(bound, options);
+      const again = Math.min(renewAt, (options.now ?? 0) + describedMs);
+      return { ok: true, bound: first, others, digest, notices, used, renewAt: again };
     }
     const sentences = binding.problems.map(formatProblem).join('; ');
     const fault = new Fault('PARAM_INVALID', `trigger ${trigger.index} (${trigger.type}): ${sentences}`);
@@ -74,6 +94,19 @@ export async function bind(
   } catch (thrown) {
     const { used, renewAt } = lookup;
     return { ok: false, fault: faultOf(thrown), problems: [], notices: [], used, renewAt };
+  }
+}
+
+async function metricsOf(bound: BoundRead, { sources, told }: BindingOptions): Promise<BoundRead[]> {
+  if (told !== undefined) return bindMetrics(bound, told);
+  if (sources === undefined) return [];
+  sources.retain(bound);
+  try {
+    const ask = async (context: ReadContext<unknown>) =>
+      (await bound.scaler.describe?.(bound.params, context)) ?? [];
+    return bindMetrics(bound, await sources.use(bound, ask));
+  } finally {
+    sources.release(bound);
   }
 }
 

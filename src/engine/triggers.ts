@@ -5,6 +5,7 @@ import { backoffMs } from '../base/retry.ts';
 import type { Reading } from '../decide/reading.ts';
 import type { BoundRead, BoundTrigger } from '../scaler/bind.ts';
 import type { ReadContext } from '../scaler/context.ts';
+import type { Measure, MetricSpec } from '../scaler/define.ts';
 import type { Trigger, Workload } from '../spec/workload.ts';
 import { bind } from './binding.ts';
 import type { EngineContext } from './context.ts';
@@ -12,6 +13,8 @@ import type { EngineContext } from './context.ts';
 /** One trigger and what it said last. */
 export interface TriggerState {
   readonly trigger: Trigger;
+  /** Which of its metrics; 0 but where a source describes several. */
+  readonly nth: number;
   /** Undefined while it cannot be built. */
   bound: BoundTrigger | undefined;
   /** Why it cannot be built. */
@@ -25,7 +28,8 @@ export interface TriggerState {
 }
 
 /** What is remembered of a trigger is filed under its place and type, from one version of a workload to the next. */
-export const placeOf = ({ trigger }: TriggerState) => `${trigger.index} ${trigger.type}`;
+export const placeOf = ({ trigger, nth }: TriggerState) =>
+  nth === 0 ? `${trigger.index} ${trigger.type}` : `${trigger.index} ${trigger.type} ${nth}`;
 
 interface Held extends TriggerState {
   /** What its credentials came from; undefined before the first binding. */
@@ -41,6 +45,46 @@ interface Held extends TriggerState {
   /** The source told the reading by itself, and no decision has used it yet. */
   told: boolean;
   watch: AbortController | undefined;
+  /** What the source has said by itself of the trigger's metrics; undefined where nobody listens. */
+  specs: readonly MetricSpec[] | undefined;
+}
+
+function newlyHeld(trigger: Trigger, nth: number): Held {
+  return {
+    trigger,
+    nth,
+    bound: undefined,
+    fault: undefined,
+    reading: undefined,
+    latencyMs: 0,
+    errors: 0,
+    used: undefined,
+    stale: true,
+    refused: false,
+    digest: undefined,
+    renewAt: Number.POSITIVE_INFINITY,
+    told: false,
+    watch: undefined,
+    specs: undefined,
+  };
+}
+
+/** Something that a source says by itself. */
+interface Stream<T> {
+  signal: AbortSignal;
+  begin(context: ReadContext<unknown>): AsyncIterable<T>;
+  take(told: T): Promise<void>;
+  /** Called when nothing comes any more, until it does again. */
+  over?(): void;
+}
+
+/** Whether a source describes something else than before. */
+function isNewMetric(before: BoundTrigger, bound: BoundTrigger): boolean {
+  return (
+    before.kind === 'read' &&
+    bound.kind === 'read' &&
+    (before.metricName !== bound.metricName || before.target.value !== bound.target.value)
+  );
 }
 
 /** Faults that other credentials would mend. */
@@ -60,23 +104,10 @@ export class Triggers {
     this.#workload = workload;
     this.#context = context;
     this.#onPush = onPush;
-    this.#held = workload.triggers.map(trigger => ({
-      trigger,
-      bound: undefined,
-      fault: undefined,
-      reading: undefined,
-      latencyMs: 0,
-      errors: 0,
-      used: undefined,
-      stale: true,
-      refused: false,
-      digest: undefined,
-      renewAt: Number.POSITIVE_INFINITY,
-      told: false,
-      watch: undefined,
-    }));
+    this.#held = workload.triggers.map(trigger => newlyHeld(trigger, 0));
   }
 
+  /** One for each metric, always the same list: a trigger whose source describes several has more than one in it. */
   get states(): readonly TriggerState[] {
     return this.#held;
   }
@@ -84,7 +115,7 @@ export class Triggers {
   /** Binds what is not bound yet, or not any more. Never throws: see the states. */
   async prepare(): Promise<void> {
     const now = this.#context.clock.now();
-    const due = this.#held.filter(({ stale, renewAt }) => stale || now >= renewAt);
+    const due = this.#held.filter(({ nth, stale, renewAt }) => nth === 0 && (stale || now >= renewAt));
     if (due.length > 0) await Promise.all(due.map(held => this.#bind(held)));
   }
 
@@ -102,8 +133,8 @@ export class Triggers {
   changed(kind: string, namespace: string, name: string): boolean {
     // While the first binding is under way nobody can tell what it has read already.
     const affected = this.#held.filter(
-      ({ used, stale }) =>
-        (used === undefined && !stale) ||
+      ({ nth, used, stale }) =>
+        (nth === 0 && used === undefined && !stale) ||
         used?.some(each => each.kind === kind && each.namespace === namespace && each.name === name),
     );
     for (const held of affected) held.stale = true;
@@ -122,7 +153,10 @@ export class Triggers {
     held.renewAt = Number.POSITIVE_INFINITY;
     const { refused } = held;
     held.refused = false;
-    const binding = await bind(this.#workload, held.trigger, { ...this.#context.binding, refused });
+    const { binding: options, sources, clock } = this.#context;
+    const told = held.specs;
+    const now = clock.now();
+    const binding = await bind(this.#workload, held.trigger, { ...options, refused, sources, told, now });
     if (this.#disposed) return;
     const before = held.bound;
     // Old credentials are used on while new ones cannot be had; those that were taken away are not.
@@ -133,10 +167,17 @@ export class Triggers {
     }
     held.used = binding.used;
     held.renewAt = binding.renewAt;
-    if (before !== undefined && binding.ok && binding.digest === held.digest) return;
+    if (before !== undefined && binding.ok && binding.digest === held.digest) {
+      // The connection is the same, and so is what listens on it.
+      if (isNewMetric(before, binding.bound)) held.bound = binding.bound;
+      this.#holdOthers(held, binding.others);
+      return;
+    }
     if (!binding.ok) {
-      this.#letGo(held);
-      held.fault = binding.fault;
+      for (const each of this.#held.filter(({ trigger }) => trigger === held.trigger)) {
+        this.#letGo(each);
+        each.fault = binding.fault;
+      }
       return;
     }
     const { bound } = binding;
@@ -152,13 +193,39 @@ export class Triggers {
     if (bound.kind === 'read') this.#context.sources.retain(bound);
     this.#letGo(held);
     held.bound = bound;
-    if (bound.kind === 'read' && bound.scaler.watch !== undefined) void this.#watch(held, bound);
+    this.#holdOthers(held, binding.others);
+    if (bound.kind === 'read') this.#listen(held, bound);
+  }
+
+  /** The other metrics of a trigger stand behind all triggers. A ScaledJob counts by the first one, as in KEDA. */
+  #holdOthers({ trigger }: Held, bounds: readonly BoundRead[]): void {
+    const present = this.#held.filter(each => each.trigger === trigger && each.nth > 0);
+    const wanted = this.#workload.kind === 'ScaledJob' ? [] : bounds;
+    for (const each of present.slice(wanted.length)) {
+      this.#letGo(each);
+      this.#held.splice(this.#held.indexOf(each), 1);
+    }
+    for (const [place, bound] of wanted.entries()) {
+      const held = present[place] ?? newlyHeld(trigger, place + 1);
+      if (present[place] === undefined) this.#held.push(held);
+      held.fault = undefined;
+      if (
+        held.bound?.kind === 'read' &&
+        held.bound.readingKey === bound.readingKey &&
+        !isNewMetric(held.bound, bound)
+      )
+        continue;
+      this.#context.sources.retain(bound);
+      this.#letGo(held);
+      held.bound = bound;
+    }
   }
 
   #letGo(held: Held): void {
     held.watch?.abort();
     held.watch = undefined;
     held.told = false;
+    held.specs = undefined;
     if (held.bound?.kind === 'read') this.#context.sources.release(held.bound);
     held.bound = undefined;
   }
@@ -217,20 +284,64 @@ export class Triggers {
     return reading;
   }
 
-  /** Takes what the source says by itself, and asks again with growing pauses when it stops saying anything. */
-  async #watch(held: Held, bound: BoundRead): Promise<void> {
-    const { sources, readings, clock, log, random } = this.#context;
+  /** Takes what the source says by itself, where it does. */
+  #listen(held: Held, bound: BoundRead): void {
+    const { scaler, params } = bound;
+    if (scaler.watch === undefined && scaler.watchMetrics === undefined) return;
+    if (this.#workload.kind === 'ScaledJob' && scaler.describe !== undefined) {
+      const warning =
+        'what the source says by itself is not listened to for a ScaledJob, only what it is asked';
+      this.#context.log.warn(warning, { workload: this.#workload.key, trigger: held.trigger.index });
+      return;
+    }
     const control = new AbortController();
     const { signal } = control;
     held.watch = control;
+    const { watch, watchMetrics } = scaler;
+    if (watch !== undefined) {
+      const take = (told: Measure | 'active') => this.#hear(held, told, signal);
+      void this.#follow(bound, { signal, begin: context => watch(params, context), take });
+    }
+    if (watchMetrics !== undefined) {
+      const take = async (specs: readonly MetricSpec[]) => {
+        held.specs = specs;
+        held.stale = true;
+        this.#onPush();
+      };
+      const over = () => {
+        held.specs = undefined;
+      };
+      void this.#follow(bound, { signal, begin: context => watchMetrics(params, context), take, over });
+    }
+  }
+
+  async #hear(held: Held, told: Measure | 'active', signal: AbortSignal): Promise<void> {
+    const { readings, clock } = this.#context;
+    const { bound } = held;
+    if (bound?.kind !== 'read') return;
+    if (told === 'active') {
+      const reading = await readings.read(bound);
+      if (signal.aborted) return;
+      // Where the number cannot be had, what keeps one replica busy says no more than that it is active.
+      const value = reading.ok ? reading.value : bound.target.value;
+      held.reading = { ok: true, value, active: true, at: clock.now() };
+    } else {
+      held.reading = readings.judge(bound, told);
+    }
+    held.told = true;
+    this.#onPush();
+  }
+
+  /** Takes what comes, and begins anew with growing pauses when nothing comes any more. */
+  async #follow<T>(bound: BoundRead, stream: Stream<T>): Promise<void> {
+    const { sources, clock, log, random } = this.#context;
+    const { signal, begin, take, over } = stream;
     let failures = 0;
     const listen = async (context: ReadContext<unknown>) => {
-      for await (const value of bound.scaler.watch?.(bound.params, context) ?? []) {
+      for await (const told of begin(context)) {
         if (signal.aborted) return;
         failures = 0;
-        held.reading = readings.judge(bound, value);
-        held.told = true;
-        this.#onPush();
+        await take(told);
       }
     };
     while (!signal.aborted) {
@@ -238,6 +349,7 @@ export class Triggers {
         if (signal.aborted) return;
         log.warn('a source stopped telling', { workload: this.#workload.key, fault: faultOf(thrown) });
       });
+      if (!signal.aborted) over?.();
       failures += 1;
       await sleep(clock, backoffMs(watchBackoff, failures, random), signal).catch(() => undefined);
     }

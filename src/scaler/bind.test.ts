@@ -43,6 +43,7 @@ const trigger = (over: Partial<Trigger> = {}): Trigger => ({
 const context = {
   podIdentity: { provider: 'none' as const },
   namespace: 'default',
+  workload: 'app',
   triggerIndex: 2,
   asMetricSource: false,
 };

@@ -4,7 +4,7 @@ import { fingerprint, withoutSecrets } from '../base/secret.ts';
 import type { Problem } from '../spec/problem.ts';
 import type { Trigger } from '../spec/workload.ts';
 import type { ParamContext } from './context.ts';
-import type { AnyScaler, ResourceScaler, Scaler } from './define.ts';
+import type { AnyScaler, MetricSpec, ResourceScaler, Scaler } from './define.ts';
 import { indexedMetricName } from './metric-name.ts';
 import { type ParamInput, readParams } from './params.ts';
 
@@ -65,9 +65,12 @@ function bindRead(scaler: Scaler, trigger: Trigger, input: ParamInput, context: 
       ? [wrongMetricType('Utilization is for cpu and memory only', 'AverageValue or Value')]
       : [];
   const mayLack = context.asMetricSource && scaler.targetParam !== undefined ? [scaler.targetParam] : [];
-  const { values, problems, notices } = readParams(scaler.params, input, mayLack);
+  const { values, problems, notices } = readParams(scaler.params, input, {
+    mayLack,
+    anyNames: scaler.anyParams,
+  });
   if (problems.length > 0) return { ok: false, problems: [...problems, ...wrongType], notices };
-  const params = scaler.resolve(values, context);
+  const params = scaler.resolve(values, context, input);
   if (isProblems(params)) {
     return { ok: false, problems: [...cleaned(params.problems, input), ...wrongType], notices };
   }
@@ -90,6 +93,26 @@ function bindRead(scaler: Scaler, trigger: Trigger, input: ParamInput, context: 
     timeoutMs: scaler.timeoutMs(params),
   };
   return { ok: true, bound, notices };
+}
+
+/** A trigger as its source describes it: one for each metric, in the source's order. */
+export function bindMetrics(bound: BoundRead, specs: readonly MetricSpec[]): BoundRead[] {
+  return specs.map(({ metricName, target, params }) => {
+    const query = bound.scaler.query(params);
+    return {
+      kind: 'read',
+      trigger: bound.trigger,
+      scaler: bound.scaler,
+      params,
+      context: bound.context,
+      metricName: flatten(indexedMetricName(bound.trigger.index, metricName)),
+      target: { type: bound.target.type, value: target },
+      activation: bound.activation,
+      connectionKey: bound.connectionKey,
+      readingKey: query === undefined ? undefined : `${bound.connectionKey} ${query}`,
+      timeoutMs: bound.timeoutMs,
+    };
+  });
 }
 
 function targetOf(scaler: Scaler, params: unknown, numbers: Readonly<Record<string, unknown>>): number {

@@ -109,7 +109,13 @@ function bindRow(scaler: AnyScaler, row: Row, input: ParamInput) {
     useCachedMetrics: false,
     ...(metricType === undefined ? {} : { metricType }),
   };
-  return bindTrigger(scaler, trigger, input, { podIdentity, namespace, triggerIndex: index, asMetricSource });
+  return bindTrigger(scaler, trigger, input, {
+    podIdentity,
+    namespace,
+    workload: 'app',
+    triggerIndex: index,
+    asMetricSource,
+  });
 }
 
 /** Ours, for each value that KEDA's row shows. */

@@ -7,6 +7,8 @@ import type { PodIdentity } from '../spec/pod-identity.ts';
 export interface ParamContext {
   podIdentity: PodIdentity;
   namespace: string;
+  /** Name of the ScaledObject or ScaledJob. */
+  workload: string;
   triggerIndex: number;
   /** The trigger feeds a formula, so its own target value may be left out. */
   asMetricSource: boolean;

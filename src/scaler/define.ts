@@ -2,7 +2,7 @@ import type { Fault } from '../base/errors.ts';
 import type { Problem } from '../spec/problem.ts';
 import type { OpenContext, ParamContext, ReadContext } from './context.ts';
 import type { Delivery } from './delivery.ts';
-import type { Shape, ValuesOf } from './params.ts';
+import type { ParamInput, Shape, ValuesOf } from './params.ts';
 
 /** Whether a number is of the messages that wait, or also of those that are being processed. */
 export type Counts = 'waiting' | 'waiting and in flight';
@@ -12,6 +12,15 @@ export type Counts = 'waiting' | 'waiting and in flight';
  * whether the trigger is active, says that beside it; the activation threshold is then its own to apply.
  */
 export type Measure = number | { readonly value: number; readonly active: boolean };
+
+/** A metric of a trigger whose source alone knows how it is called and what to aim at. */
+export interface MetricSpec<P = unknown> {
+  /** Without the index in front. */
+  metricName: string;
+  target: number;
+  /** What this metric is read with. */
+  params: P;
+}
 
 /**
  * The code for a trigger type. `P` is what its parameters become, `C` an open connection.
@@ -33,7 +42,13 @@ export interface Scaler<P = unknown, C = unknown> {
   /** True for types whose metrics KEDA refuses to cache. */
   readonly noCachedMetrics: boolean;
   /** Checks what single parameters cannot say and computes what the other functions use. */
-  resolve(values: Readonly<Record<string, unknown>>, context: ParamContext): P | { problems: Problem[] };
+  resolve(
+    values: Readonly<Record<string, unknown>>,
+    context: ParamContext,
+    input: ParamInput,
+  ): P | { problems: Problem[] };
+  /** What the metadata says beside the parameters is for the source to understand, so that no name is unknown. */
+  readonly anyParams: boolean;
   /** The name before the index is put in front, already normalised. */
   metricName(params: P): string;
   /** What a connection is shared by: the endpoint with the identity, free of secrets. */
@@ -51,7 +66,15 @@ export interface Scaler<P = unknown, C = unknown> {
   read(params: P, context: ReadContext<C>): Promise<Measure>;
   /** What each trigger reads, in order; a Fault where that one alone cannot be read. Throws where none can. */
   readMany?(params: readonly P[], context: ReadContext<C>): Promise<(Measure | Fault)[]>;
-  watch?(params: P, context: ReadContext<C>): AsyncIterable<Measure>;
+  /**
+   * What the source says by itself until the signal is aborted: what is to be read, or only that the trigger is
+   * active. Ends where the source ends it, and is then begun anew.
+   */
+  watch?(params: P, context: ReadContext<C>): AsyncIterable<Measure | 'active'>;
+  /** The metrics of a trigger, the first one first; asked before the first reading, and again now and then. */
+  describe?(params: P, context: ReadContext<C>): Promise<readonly MetricSpec<P>[]>;
+  /** The same each time the source changes them, as `watch` does. */
+  watchMetrics?(params: P, context: ReadContext<C>): AsyncIterable<readonly MetricSpec<P>[]>;
   readonly deliver?: Delivery<P, C>;
 }
 
@@ -60,8 +83,8 @@ export interface ScalerDeclaration<S extends Shape, P, C extends object> {
   type: string;
   doc: string;
   params: S;
-  /** The parameter with the target value, or the value itself where KEDA fixes it. */
-  target: (keyof S & string) | number;
+  /** The parameter with the target value, or the value itself where KEDA fixes it; none where `describe` tells it. */
+  target?: (keyof S & string) | number;
   /** Which parameter holds the target value, or the value itself, where that depends on the others. */
   targetFor?(params: P): (keyof S & string) | number;
   activation?: keyof S & string;
@@ -71,8 +94,10 @@ export interface ScalerDeclaration<S extends Shape, P, C extends object> {
   /** True for types whose metrics KEDA refuses to cache. */
   noCachedMetrics?: boolean;
   /** Returns the problems found, or the params; the plain values unless given. */
-  resolve?(values: ValuesOf<S>, context: ParamContext): P | { problems: Problem[] };
-  metricName(params: P): string;
+  resolve?(values: ValuesOf<S>, context: ParamContext, input: ParamInput): P | { problems: Problem[] };
+  anyParams?: boolean;
+  /** The trigger type unless given, until `describe` tells it. */
+  metricName?(params: P): string;
   endpoint(params: P): string;
   /** Triggers with the same query on one connection share a reading; none do unless given. */
   query?(params: P): string;
@@ -81,7 +106,9 @@ export interface ScalerDeclaration<S extends Shape, P, C extends object> {
   open(params: P, context: OpenContext): Promise<C>;
   read(params: P, context: ReadContext<C>): Promise<Measure>;
   readMany?(params: readonly P[], context: ReadContext<C>): Promise<(Measure | Fault)[]>;
-  watch?(params: P, context: ReadContext<C>): AsyncIterable<Measure>;
+  watch?(params: P, context: ReadContext<C>): AsyncIterable<Measure | 'active'>;
+  describe?(params: P, context: ReadContext<C>): Promise<readonly MetricSpec<P>[]>;
+  watchMetrics?(params: P, context: ReadContext<C>): AsyncIterable<readonly MetricSpec<P>[]>;
   deliver?: Delivery<P, C>;
 }
 
@@ -89,17 +116,28 @@ export interface ScalerDeclaration<S extends Shape, P, C extends object> {
 export function defineScaler<S extends Shape, C extends object, P = ValuesOf<S>>(
   declaration: ScalerDeclaration<S, P, C>,
 ): Scaler<P, C> {
-  const { target, activation, counts = 'waiting', noCachedMetrics = false, ...rest } = declaration;
+  const {
+    target,
+    activation,
+    counts = 'waiting',
+    noCachedMetrics = false,
+    anyParams = false,
+    ...rest
+  } = declaration;
   return {
     ...rest,
     kind: 'read',
+    anyParams,
     targetParam: typeof target === 'number' ? undefined : target,
     fixedTarget: typeof target === 'number' ? target : undefined,
     activationParam: activation,
     counts,
     noCachedMetrics,
-    resolve: (values, context) =>
-      declaration.resolve === undefined ? (values as P) : declaration.resolve(values as ValuesOf<S>, context),
+    resolve: (values, context, input) =>
+      declaration.resolve === undefined
+        ? (values as P)
+        : declaration.resolve(values as ValuesOf<S>, context, input),
+    metricName: params => declaration.metricName?.(params) ?? declaration.type,
     query: params => declaration.query?.(params),
     countsFor: params => declaration.countsFor?.(params) ?? counts,
     targetFor: params => declaration.targetFor?.(params),

@@ -185,7 +185,7 @@ describe('the lookup', () => {
   });
 
   it('lets a parameter be absent that the shape requires, where it is told to', () => {
-    expect(readParams(shape, input(), ['key']).problems).toEqual([]);
+    expect(readParams(shape, input(), { mayLack: ['key'] }).problems).toEqual([]);
   });
 
   it('notices unknown, deprecated and removed names', () => {

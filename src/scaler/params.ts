@@ -161,11 +161,12 @@ export interface ReadParams<S extends Shape> {
  * within each source in order, values trimmed, blank counts as missing.
  *
  * @param mayLack parameters that may be left out here although the shape requires them
+ * @param anyNames names that the shape does not have are nothing to notice
  */
 export function readParams<S extends Shape>(
   shape: S,
   input: ParamInput,
-  mayLack: readonly string[] = [],
+  { mayLack = [], anyNames = false }: { mayLack?: readonly string[]; anyNames?: boolean } = {},
 ): ReadParams<S> {
   const values: Record<string, unknown> = {};
   const problems: Problem[] = [];
@@ -202,7 +203,7 @@ export function readParams<S extends Shape>(
       problems.push({ problem: `${shown} ${sentence}`, place: fieldOf(name) });
     }
   }
-  notices.push(...unknownNames(shape, input.metadata));
+  if (!anyNames) notices.push(...unknownNames(shape, input.metadata));
   return { values: values as ValuesOf<S>, problems, notices };
 }
 

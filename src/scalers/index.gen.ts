@@ -10,6 +10,8 @@ const modules: Readonly<Record<string, () => Promise<{ default: AnyScaler }>>> =
   'azure-servicebus': () => import('./azure-servicebus.ts'),
   'cpu': () => import('./cpu.ts'),
   'cron': () => import('./cron.ts'),
+  'external': () => import('./external.ts'),
+  'external-push': () => import('./external-push.ts'),
   'kafka': () => import('./kafka.ts'),
   'kubernetes-resource': () => import('./kubernetes-resource.ts'),
   'kubernetes-workload': () => import('./kubernetes-workload.ts'),
