@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { BlobServiceClient, type ContainerClient } from '@azure/storage-blob';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Azurite, startAzurite } from '../../test/azurite.ts';
+import { authority, serverCertificate, serverKey } from '../../test/certificates.ts';
 import { type EventHubs, eventHubsKey, startEventHubs } from '../../test/event-hubs.ts';
 import { noTokens } from '../../test/no-tokens.ts';
 import {
@@ -15,6 +16,7 @@ import {
   scalerContract,
   until,
 } from '../../test/scaler-contract.ts';
+import { deadline } from '../base/deadline.ts';
 import { Secret } from '../base/secret.ts';
 import type { EventHubClient } from '../scaler/families/azure-event-hub.ts';
 import type { EventHubTrigger } from '../scaler/families/azure-event-hub-reading.ts';
@@ -354,6 +356,37 @@ describe('the connection', () => {
 
     expect([...scopes]).toEqual([scope]);
     expect(server.asked.filter(each => each === 'put-token')).toHaveLength(2);
+  });
+
+  it('is encrypted, and refuses a server that nobody vouches for', async () => {
+    await using server = await startEventHubs({ key: serverKey, cert: serverCertificate });
+    server.create('orders');
+    server.span('orders', 0, 0n, 2n);
+    const trigger = triggerOf({ eventHubName: 'orders' }, server.connectionString);
+
+    const value = await readOnce(trigger, { open: { http: { roots: [authority] } } });
+    const fault = await faultFrom(readOnce(trigger));
+
+    expect(value).toBe(3);
+    expect(fault.code).toBe('SOURCE_UNREACHABLE');
+  });
+
+  it('connects anew where the server has gone silent', async () => {
+    await using server = await startEventHubs();
+    server.create('orders');
+    server.span('orders', 0, 0n, 2n);
+    const params = triggerOf({ eventHubName: 'orders' }, server.connectionString).params as EventHubTrigger;
+    await using conn = await scaler.open(params, openContext(signal));
+    await scaler.read(params, readContext(conn, signal));
+
+    server.silent = true;
+    using limit = deadline(signal, 100);
+    const fault = await faultFrom(scaler.read(params, readContext(conn, limit.signal)));
+    server.silent = false;
+
+    expect(fault.code).toBe('SOURCE_TIMEOUT');
+    expect(await scaler.read(params, readContext(conn, signal))).toMatchObject({ value: 3 });
+    expect(server.connections).toBe(2);
   });
 
   it('leaves nothing behind after many opens and closes', async () => {

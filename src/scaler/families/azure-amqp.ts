@@ -184,9 +184,13 @@ export class AmqpConnection implements AsyncDisposable {
     try {
       return await new Promise<AmqpLinkEnd>((resolve, reject) => {
         const link = this.#newLink(wish, { resolve, reject });
+        const heard = this.#heard;
         stop = () => {
+          const fault = networkFault(signal.reason, this.name, signal);
           link.detach();
-          reject(networkFault(signal.reason, this.name, signal));
+          reject(fault);
+          // Who says nothing at all is gone: the next one connects anew.
+          if (this.#heard === heard) this.end(fault);
         };
         signal.addEventListener('abort', stop, { once: true });
         this.#say(codes.attach, [
