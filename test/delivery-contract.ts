@@ -23,8 +23,8 @@ export interface DeliveredQueue {
   left(): Promise<number>;
   /** The texts that were dead-lettered. */
   poison(): Promise<string[]>;
-  /** What it takes for the server to have noticed everything. */
-  slowly?: number;
+  /** The source copies dead letters and deletes the message then: a process that dies in between leaves two copies. */
+  copiesDeadLetters?: boolean;
 }
 
 const verbs = ['claim', 'extend', 'acknowledge', 'release', 'deadLetter'] as const;
@@ -92,12 +92,17 @@ export function deliveryContract(queue: DeliveredQueue): void {
     }
   }
 
-  const patience = { timeout: 15_000, interval: queue.slowly ?? 50 };
+  const patience = { timeout: 15_000, interval: 50 };
   const settled = (run: DeliveryRun) =>
     vi.waitFor(
       () => expect(run.counts()).toEqual({ unfinished: 0, waiting: 0, settling: 0, returning: 0 }),
       patience,
     );
+
+  /** Lets every claim end, so that nobody waits for that; but none that is being settled at this moment. */
+  async function pass(run: DeliveryRun): Promise<void> {
+    if (run.counts().settling === 0) await queue.pass(receipts);
+  }
 
   describe('with the engine', () => {
     beforeEach(async () => {
@@ -114,12 +119,16 @@ export function deliveryContract(queue: DeliveredQueue): void {
       const created = await first.fill();
       await first.end();
       const second = await start(world);
-      finishAll(world);
+      await vi.waitFor(async () => {
+        finishAll(world);
+        // What it takes to dead-letter may have been lost with the first process: then the message comes back.
+        await second.fill();
+        expect(await queue.left()).toBe(0);
+      }, patience);
       await settled(second.run);
 
       expect(created).toBe(71);
       expect(textsOf(world)).toEqual([...texts].sort());
-      expect(await queue.left()).toBe(0);
       expect(await queue.poison()).toEqual(['bad']);
       await second.end();
     });
@@ -132,8 +141,7 @@ export function deliveryContract(queue: DeliveredQueue): void {
       await vi.waitFor(async () => {
         await fill();
         finishAll(world);
-        // Nobody waits out the pauses between attempts.
-        await queue.pass(receipts);
+        await pass(run);
         expect(await queue.poison()).toEqual(['bad']);
       }, patience);
       await settled(run);
@@ -173,7 +181,7 @@ export function deliveryContract(queue: DeliveredQueue): void {
 
         const second = await start(world);
         await vi.waitFor(async () => {
-          await queue.pass(receipts);
+          await pass(second.run);
           await second.fill();
           finishAll(world);
           expect(await queue.left()).toBe(0);
@@ -182,7 +190,8 @@ export function deliveryContract(queue: DeliveredQueue): void {
 
         expect(textsOf(world)).toEqual([...texts].sort());
         expect(world.violations).toEqual([]);
-        expect(await queue.poison()).toEqual(['bad']);
+        const letters = await queue.poison();
+        expect(queue.copiesDeadLetters ? [...new Set(letters)] : letters).toEqual(['bad']);
         await second.end();
       },
     );

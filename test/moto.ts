@@ -10,10 +10,18 @@ import { openContext } from './scaler-contract.ts';
 import { type ServerProcess, startProgram } from './server-process.ts';
 
 const cache = process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache');
-const program = join(cache, 'eventide', 'moto-5.2.5', 'bin', 'moto_server');
+const python = join(cache, 'eventide', 'moto-5.2.5', 'bin', 'python');
+
+/** In one thread: its queues lose what several do at once, which AWS' do not. */
+const program = `
+import moto.server as server
+run = server.run_simple
+server.run_simple = lambda *args, **named: run(*args, **{**named, 'threaded': False})
+server.main()
+`;
 
 /** Whether moto is where .ci/run puts it: without it these tests are skipped. */
-export const motoInstalled = existsSync(program);
+export const motoInstalled = existsSync(python);
 
 const region = 'eu-west-1';
 const anyone: AwsCredentials = { accessKeyId: 'AKIATEST', secretAccessKey: new Secret('secret of a test') };
@@ -28,6 +36,10 @@ export interface MotoServer extends AsyncDisposable {
   sqs(action: string, input: Readonly<Record<string, unknown>>): Promise<Readonly<Record<string, unknown>>>;
   /** Makes a queue. @returns its URL */
   makeQueue(name: string, attributes?: Readonly<Record<string, string>>): Promise<string>;
+  /** How many messages a queue has, received and delayed ones included. */
+  count(QueueUrl: string): Promise<number>;
+  /** The first texts of a queue, which it keeps; none where there is no such queue. */
+  peek(queueName: string): Promise<string[]>;
   /** Ends the process; what it held is gone. */
   stop(): Promise<void>;
   /** Starts the process again, on the same port. */
@@ -64,6 +76,18 @@ export async function startMoto({ unsigned }: { unsigned?: number } = {}): Promi
     async makeQueue(name, attributes = {}) {
       const { QueueUrl } = await sqs('CreateQueue', { QueueName: name, Attributes: attributes });
       return String(QueueUrl);
+    },
+    async count(QueueUrl) {
+      const { Attributes } = await sqs('GetQueueAttributes', { QueueUrl, AttributeNames: ['All'] });
+      const counts = Object.entries(Attributes as Record<string, string>);
+      return counts
+        .filter(([name]) => name.startsWith('ApproximateNumberOfMessages'))
+        .reduce((sum, [, count]) => sum + Number(count), 0);
+    },
+    async peek(queueName) {
+      const input = { QueueUrl: queueName, MaxNumberOfMessages: 10, VisibilityTimeout: 0 };
+      const { Messages = [] } = await sqs('ReceiveMessage', input).catch(() => ({ Messages: [] }));
+      return (Messages as { Body: string }[]).map(({ Body }) => Body);
     },
     stop: () => child.stop('SIGKILL'),
     async restart() {
@@ -109,7 +133,7 @@ function clientOf(url: string, who: AwsCredentials): AwsClient {
 
 function start(port: number, unsigned: number | undefined): Promise<ServerProcess> {
   const strictness = unsigned === undefined ? [] : [`INITIAL_NO_AUTH_ACTION_COUNT=${unsigned}`];
-  return startProgram(['env', ...strictness, program, '-H', '127.0.0.1', '-p', String(port)], {
+  return startProgram(['env', ...strictness, python, '-c', program, '-H', '127.0.0.1', '-p', String(port)], {
     cwd: tmpdir(),
     asOurselves: true,
     isReady: () =>

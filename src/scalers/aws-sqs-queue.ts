@@ -1,8 +1,8 @@
 import { Fault } from '../base/errors.ts';
 import { defineScaler, refuse } from '../scaler/define.ts';
 import { awsAccess, awsIdentity, awsParams } from '../scaler/families/aws-access.ts';
-import { type AwsClient, openAws } from '../scaler/families/aws-client.ts';
-import { queueNameOf, type SqsQueue } from '../scaler/families/aws-sqs.ts';
+import { callSqs, openSqs, queueNameOf, type SqsClient, type SqsQueue } from '../scaler/families/aws-sqs.ts';
+import { sqsDelivery } from '../scaler/families/aws-sqs-delivery.ts';
 import { normalizeMetricName } from '../scaler/metric-name.ts';
 import { p } from '../scaler/params.ts';
 import type { Problem } from '../spec/problem.ts';
@@ -59,21 +59,18 @@ export default defineScaler({
   metricName: ({ queueName }) => normalizeMetricName(`aws-sqs-${queueName}`),
   endpoint: ({ access }) => awsIdentity(access),
   query: ({ queueURL, attributes }) => `${attributes.length} ${attributes.at(-1)} ${queueURL}`,
-  open: async ({ access }, context): Promise<AwsClient> => openAws(access, '1.0', context),
-  async read({ queueURL, queueName, attributes }, { conn, now, signal }) {
-    const what = `queue "${queueName}"`;
-    const answer = await conn.call({
-      action: 'AmazonSQS.GetQueueAttributes',
-      input: { QueueUrl: queueURL, AttributeNames: attributes },
-      what,
-      now,
-      signal,
-    });
+  open: async ({ access }, context): Promise<SqsClient> => openSqs(access, context),
+  async read(queue, context) {
+    const { queueURL, queueName, attributes } = queue;
+    const input = { QueueUrl: queueURL, AttributeNames: attributes };
+    const answer = await callSqs(queue, context, { action: 'GetQueueAttributes', input });
     const counts = (answer['Attributes'] ?? {}) as Readonly<Record<string, unknown>>;
     return attributes.reduce((sum, name) => {
       const count = counts[name];
       if (typeof count === 'string' && /^\d+$/.test(count)) return sum + Number(count);
-      throw new Fault('SOURCE_ANSWER_INVALID', `${what} at ${conn.name} did not say its ${name}`);
+      const what = `queue "${queueName}" at ${context.conn.name}`;
+      throw new Fault('SOURCE_ANSWER_INVALID', `${what} did not say its ${name}`);
     }, 0);
   },
+  deliver: sqsDelivery,
 });

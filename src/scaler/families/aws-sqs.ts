@@ -1,4 +1,6 @@
+import type { OpenContext, ReadContext } from '../context.ts';
 import type { AwsAccess } from './aws-access.ts';
+import { type AwsClient, openAws } from './aws-client.ts';
 
 /** A trigger on one queue. */
 export interface SqsQueue {
@@ -8,6 +10,34 @@ export interface SqsQueue {
   queueName: string;
   /** The counts that are added up, by their names in SQS. */
   attributes: readonly string[];
+}
+
+/** What a sender put beside the text of a message, as SQS gives and takes it. */
+export type MessageAttributes = Readonly<Record<string, unknown>>;
+
+/** A message that was received over this connection, with what a copy of it needs beside its text. */
+export interface Received {
+  attributes: MessageAttributes;
+  group: string | undefined;
+}
+
+/** SQS, and what is known of messages that were received and not settled, by their ids. */
+export interface SqsClient extends AwsClient {
+  readonly received: Map<string, Received>;
+}
+
+/** Opens nothing yet; connections are made by the first call. */
+export function openSqs(access: AwsAccess, context: OpenContext): SqsClient {
+  return Object.assign(openAws(access, '1.0', context), { received: new Map<string, Received>() });
+}
+
+/** One action on a queue. @throws Fault as `AwsClient.call` does */
+export function callSqs(
+  { queueName }: Pick<SqsQueue, 'queueName'>,
+  { conn, now, signal }: Pick<ReadContext<SqsClient>, 'conn' | 'now' | 'signal'>,
+  { action, ...input }: { action: string; maxBytes?: number; input: Readonly<Record<string, unknown>> },
+): Promise<Readonly<Record<string, unknown>>> {
+  return conn.call({ action: `AmazonSQS.${action}`, ...input, what: `queue "${queueName}"`, now, signal });
 }
 
 /**
