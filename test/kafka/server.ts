@@ -14,7 +14,8 @@ import { closedPort } from '../misbehaving-http.ts';
 const cache = process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache');
 /** Where `.ci/run` has Maven put Apache Kafka. */
 const jars = join(cache, 'eventide', 'kafka-4.1.1');
-const classes = join(jars, '*');
+/** The class path of Apache Kafka, as `java -cp` takes it. */
+export const kafkaClasses = join(jars, '*');
 
 /** Whether Java is there, and Apache Kafka where `.ci/run` puts it: without them these tests are skipped. */
 export const kafkaInstalled =
@@ -120,7 +121,7 @@ export async function startSecond(first: Kafka): Promise<SecondKafka> {
 
 async function format(file: string, more: readonly string[]): Promise<void> {
   const tool = ['kafka.tools.StorageTool', 'format', '-t', clusterId, '-c', file, ...more];
-  await promisify(execFile)('java', [...quiet, '-cp', classes, ...tool]);
+  await promisify(execFile)('java', [...quiet, '-cp', kafkaClasses, ...tool]);
 }
 
 const text = (settings: Readonly<Record<string, string>>) =>
@@ -178,7 +179,7 @@ function settings(folder: string, address: Kafka['address']): string {
 
 async function startServer(file: string): Promise<{ stop(signal: NodeJS.Signals): Promise<void> }> {
   const memory = ['-Xmx512m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1'];
-  const child = spawn('java', [...memory, '-cp', classes, 'kafka.Kafka', file]);
+  const child = spawn('java', [...memory, '-cp', kafkaClasses, 'kafka.Kafka', file]);
   const said: string[] = [];
   await new Promise<void>((resolve, reject) => {
     const hear = (line: string) => {
@@ -201,7 +202,7 @@ interface Tool {
 
 async function startTool(address: string): Promise<Tool> {
   const source = fileURLToPath(new URL('Tool.java', import.meta.url));
-  const child = spawn('java', [...quiet, '-cp', classes, source, address]);
+  const child = spawn('java', [...quiet, '-cp', kafkaClasses, source, address]);
   child.stderr.pipe(process.stderr);
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   await lines.next();
