@@ -117,6 +117,20 @@ describe('counting by checkpoints', () => {
     expect(await readOnce(triggerOf({ eventHubName: hub, ...params }))).toBe(10);
   });
 
+  it.each([
+    ['in lower case, as SDKs write them', (name: string) => name.toLowerCase()],
+    ['as the manifest writes them', (name: string) => name],
+  ])('finds the checkpoints of a hub with capitals %s', async (_title, spelling) => {
+    const hub = `Orders-${randomUUID()}`;
+    hubs.create(hub);
+    hubs.span(hub, 0, 10n, 100n);
+    const container = await containerOf();
+    await put(container, spelling(`${place()}/${hub}/$default/checkpoint/0`), '', { sequencenumber: '93' });
+    const params = { blobContainer: container.containerName, checkpointStrategy: 'blobMetadata' };
+
+    expect(await readOnce(triggerOf({ eventHubName: hub, ...params }))).toBe(7);
+  });
+
   it('counts every event where there is no checkpoint, or not even a container', async () => {
     const hub = hubWith([10n, 19n], [0n, 0n], [0n, -1n], [7n, 7n]);
     const { containerName } = await containerOf();

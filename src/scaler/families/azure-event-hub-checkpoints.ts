@@ -39,20 +39,26 @@ export function checkpointPlan(
   }
 }
 
-/** The name of a partition's checkpoint in the container. */
-export function checkpointName(plan: CheckpointPlan, partition: string): string {
+/**
+ * The names that a partition's checkpoint may have in the container, the likeliest first. Today's SDKs write theirs in
+ * lower case; KEDA looks for a hub and namespace as they are written in the manifest.
+ */
+export function checkpointNames(plan: CheckpointPlan, partition: string): readonly string[] {
   const { strategy, namespace, hub, group } = plan;
   switch (strategy) {
     case 'goSdk':
-      return partition;
+      return [partition];
     case 'dapr':
-      return `dapr-${hub}-${group}-${partition}`;
-    case 'blobMetadata':
-      return `${namespace}/${hub}/${group.toLowerCase()}/checkpoint/${partition}`;
+      return [`dapr-${hub}-${group}-${partition}`];
+    case 'blobMetadata': {
+      const name = `${namespace}/${hub}/${group.toLowerCase()}/checkpoint/${partition}`;
+      const lower = name.toLowerCase();
+      return name === lower ? [name] : [lower, name];
+    }
     case 'azureFunction':
-      return `${namespace}/${hub}/${group}/${partition}`;
+      return [`${namespace}/${hub}/${group}/${partition}`];
     case 'legacy':
-      return `${group}/${partition}`;
+      return [`${group}/${partition}`];
   }
 }
 
@@ -69,13 +75,25 @@ export async function readCheckpoint(
   { plan, partition }: { plan: CheckpointPlan; partition: string },
   context: RequestContext,
 ): Promise<bigint | undefined> {
-  const path = [plan.container, ...checkpointName(plan, partition).split('/')];
+  for (const name of checkpointNames(plan, partition)) {
+    const sequence = await readNamed(storage, { plan, name }, context);
+    if (sequence !== undefined) return sequence;
+  }
+  return undefined;
+}
+
+async function readNamed(
+  storage: StorageClient,
+  { plan, name }: { plan: CheckpointPlan; name: string },
+  context: RequestContext,
+): Promise<bigint | undefined> {
+  const path = [plan.container, ...name.split('/')];
   const metadata = plan.strategy === 'blobMetadata';
   try {
     const method = metadata ? 'HEAD' : 'GET';
     const { headers, body } = await storage.send({ method, path, maxBytes: mostBytes }, context);
-    const name = storage.nameOf(path);
-    return metadata ? ofMetadata(headers['x-ms-meta-sequencenumber'], name) : ofBody(body, plan, name);
+    const what = storage.nameOf(path);
+    return metadata ? ofMetadata(headers['x-ms-meta-sequencenumber'], what) : ofBody(body, plan, what);
   } catch (thrown) {
     // Another 404 is no word about checkpoints: of a proxy, say, or of an account that is gone.
     const none = /: (BlobNotFound|ContainerNotFound)\b/;
