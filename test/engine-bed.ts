@@ -183,8 +183,12 @@ export interface EngineBed extends AsyncDisposable {
  */
 export function engineBed({
   random = () => 0.5,
+  more: others = {},
   ...more
-}: Pick<EngineOptions, 'random' | 'autoscaler' | 'standby'> = {}): EngineBed {
+}: Pick<EngineOptions, 'random' | 'autoscaler' | 'standby'> & {
+  /** Scalers beside these, by type. */
+  more?: Record<string, AnyScaler>;
+} = {}): EngineBed {
   const clock = manualClock();
   const world = memoryWorld(clock);
   const source = testSource(clock);
@@ -214,6 +218,7 @@ export function engineBed({
     }) as unknown as Scaler,
     cpu: resource('cpu'),
     memory: resource('memory'),
+    ...others,
   };
   const complain = (sentence: string, facts: object = {}) => {
     complaints.push(`${sentence} ${JSON.stringify(facts)}`);
