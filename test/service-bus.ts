@@ -1,14 +1,16 @@
 import { createHmac, randomBytes, randomUUID } from 'node:crypto';
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
-import type { AddressInfo, Server, Socket } from 'node:net';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { authority, serverCertificate, serverKey } from './certificates.ts';
+import { ServiceBusAmqp } from './service-bus-amqp.ts';
 
 /** A message in a queue or subscription. */
 export interface StoredMessage {
   sequence: number;
   id: string | undefined;
-  body: string | Buffer;
+  /** Bytes, or a value of AMQP. */
+  body: unknown;
   deliveryCount: number;
   enqueuedAt: number;
   /** 32 hex digits, as they come over the wire as the tag of a delivery. */
@@ -25,6 +27,8 @@ export interface StubEntity {
   /** What it says of itself besides; undefined for one without counts, as Azure answers when it is asked too often. */
   counts: { active: number | string } | 'its messages' | undefined;
   messages: StoredMessage[];
+  /** What its messages carry besides, over AMQP. */
+  annotations?: Record<string, unknown>;
   deadLetters: (StoredMessage & { reason: string | undefined; description: string | undefined })[];
 }
 
@@ -50,6 +54,7 @@ export class ServiceBus implements AsyncDisposable {
   readonly roots: readonly string[];
   readonly now: () => number;
   readonly requests: string[] = [];
+  readonly amqp = new ServiceBusAmqp(this);
   /** Answers in place of the namespace where it returns true. */
   intercept: (req: IncomingMessage, res: ServerResponse) => boolean = () => false;
   /** Whether those with the key may do more than read one queue. */
@@ -67,13 +72,21 @@ export class ServiceBus implements AsyncDisposable {
     this.#tls = tls;
     this.roots = tls ? [authority] : [];
     const answer = (req: IncomingMessage, res: ServerResponse) => this.#answer(req, res);
-    this.#server = tls
+    const http = tls
       ? createHttpsServer({ cert: serverCertificate, key: serverKey }, answer)
       : createHttpServer(answer);
-    this.#server.on(tls ? 'secureConnection' : 'connection', (socket: Socket) => {
+    this.#server = createServer(socket => {
       this.#connections += 1;
       this.#sockets.add(socket);
-      socket.on('close', () => this.#sockets.delete(socket));
+      socket.on('close', () => this.#sockets.delete(socket)).on('error', () => {});
+      // Both protocols are served at one port: the first bytes tell which is spoken.
+      socket.once('data', chunk => {
+        socket.pause();
+        socket.unshift(chunk);
+        if (chunk.toString('latin1', 0, 4) === 'AMQP') this.amqp.accept(socket);
+        else http.emit('connection', socket);
+        socket.resume();
+      });
     });
   }
 
@@ -116,7 +129,7 @@ export class ServiceBus implements AsyncDisposable {
     return subscription;
   }
 
-  send(to: StubEntity, body: string | Buffer, id: string | undefined = randomUUID()): StoredMessage {
+  send(to: StubEntity, body: unknown, id: string | undefined = randomUUID()): StoredMessage {
     this.#sequence += 1;
     const message: StoredMessage = {
       sequence: this.#sequence,

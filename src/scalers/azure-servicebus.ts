@@ -1,7 +1,8 @@
 import { Fault } from '../base/errors.ts';
 import type { ReadContext } from '../scaler/context.ts';
 import { defineScaler, refuse } from '../scaler/define.ts';
-import { type BusAdmin, openBusAdmin } from '../scaler/families/azure-bus-admin.ts';
+import type { Delivery } from '../scaler/delivery.ts';
+import { type BusClient, busDelivery, openBus } from '../scaler/families/azure-bus-delivery.ts';
 import { type BusEntity, withoutCounts } from '../scaler/families/azure-bus-entities.ts';
 import {
   type BusEntityName,
@@ -21,6 +22,8 @@ interface Bus {
   entity: BusEntityName;
   operation: (typeof operations)[number];
 }
+
+const deliver: Delivery<Bus, BusClient> = busDelivery;
 
 export default defineScaler({
   type: 'azure-servicebus',
@@ -86,26 +89,27 @@ export default defineScaler({
   endpoint: ({ place }) => busIdentity(place),
   query: ({ entity: { topic, name, matches }, operation }) =>
     JSON.stringify([topic, name, matches === undefined ? undefined : operation]),
-  open: async ({ place }, context) => openBusAdmin(busAccess(place), context),
+  open: async ({ place }, context) => openBus(busAccess(place), context),
   async read(bus, context) {
     const [count = Number.NaN] = await readAll([bus], context);
     if (count instanceof Fault) throw count;
     return count;
   },
   readMany: readAll,
+  deliver,
 });
 
 /** A few lists for however many queues. */
 async function readAll(
   buses: readonly Bus[],
-  { conn, now, signal }: ReadContext<BusAdmin>,
+  { conn, now, signal }: ReadContext<BusClient>,
 ): Promise<(number | Fault)[]> {
   const questions = buses.map(({ entity: { topic, name, matches } }) =>
     matches === undefined
       ? ({ kind: 'one', topic, name } as const)
       : ({ kind: 'all', topic, matches } as const),
   );
-  const answers = await conn.ask(questions, { now, signal });
+  const answers = await conn.admin.ask(questions, { now, signal });
   const [first] = answers;
   if (first instanceof Fault && answers.every(cannotBeHad)) throw first;
   return buses.map((bus, index) => {

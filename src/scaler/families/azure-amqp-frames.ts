@@ -20,6 +20,7 @@ export const codes = {
   saslMechanisms: 0x40,
   saslInit: 0x41,
   saslOutcome: 0x44,
+  header: 0x70,
   messageAnnotations: 0x72,
   properties: 0x73,
   applicationProperties: 0x74,
@@ -118,6 +119,8 @@ const notAmqp = () => new Fault('SOURCE_ANSWER_INVALID', 'answered with somethin
 
 /** The parts of a message that are looked at. */
 export interface AmqpMessage {
+  /** What the broker says of the delivery; the fifth is how often it failed before. */
+  header?: AmqpValue;
   annotations: ReadonlyMap<AmqpValue, AmqpValue>;
   /** The list of standard properties, message id first. */
   properties: AmqpValue;
@@ -141,6 +144,9 @@ export function decodeMessage(bytes: Buffer): AmqpMessage {
     if (!(section instanceof Described)) throw notAmqp();
     const { value } = section;
     switch (codeOf(section)) {
+      case codes.header:
+        message.header = value;
+        break;
       case codes.messageAnnotations:
         if (value instanceof Map) message.annotations = value;
         break;

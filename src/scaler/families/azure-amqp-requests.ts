@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Fault, type FaultCode } from '../../base/errors.ts';
 import { networkFault } from '../../base/http.ts';
-import type { AmqpConnection, AmqpLinkEnd } from './azure-amqp.ts';
+import { type AmqpConnection, type AmqpLinkEnd, conditions } from './azure-amqp.ts';
 import { type AmqpMessage, codes, decodeMessage, encodeRequest } from './azure-amqp-frames.ts';
 import { amqp, fieldOf } from './azure-amqp-types.ts';
 
@@ -134,7 +134,8 @@ export class AmqpRequests {
       const description = said.get('status-description') ?? said.get('statusDescription');
       const [line = ''] = String(description ?? '').split(/\n|\.? ?TrackingId:/);
       const sentence = `${waiting.what} answered ${status}: ${line.slice(0, 300)}`;
-      waiting.reject(new Fault(statusCodes[status] ?? 'SOURCE_FAILED', sentence));
+      const condition = String(said.get('errorCondition') ?? said.get('error-condition'));
+      waiting.reject(new Fault(conditions[condition] ?? statusCodes[status] ?? 'SOURCE_FAILED', sentence));
     }
   }
 }

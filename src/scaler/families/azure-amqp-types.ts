@@ -45,6 +45,11 @@ export const amqp = {
     bytes.writeUInt32BE(value, 1);
     return bytes;
   },
+  int(value: number) {
+    const bytes = Buffer.alloc(5, 0x71);
+    bytes.writeInt32BE(value, 1);
+    return bytes;
+  },
   ulong(value: bigint) {
     const bytes = Buffer.alloc(9, 0x80);
     bytes.writeBigUInt64BE(value, 1);
@@ -66,6 +71,14 @@ export const amqp = {
   list: (items: readonly Buffer[]) => compound(0xd0, items),
   /** Keys and values in turn. */
   map: (pairs: readonly Buffer[]) => compound(0xd1, pairs),
+  /** An array of UUIDs, each written as text. */
+  uuids(texts: readonly string[]) {
+    const head = Buffer.alloc(10, 0xf0);
+    head.writeUInt32BE(5 + 16 * texts.length, 1);
+    head.writeUInt32BE(texts.length, 5);
+    head[9] = 0x98;
+    return Buffer.concat([head, ...texts.map(text => Buffer.from(text.replaceAll('-', ''), 'hex'))]);
+  },
   /** Described by a number of the specification. */
   described: (code: number, value: Buffer) => Buffer.concat([Buffer.of(0x00, 0x53, code), value]),
   /** Described by a symbol, as extensions are. */

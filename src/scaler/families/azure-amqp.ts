@@ -27,8 +27,12 @@ export interface LinkWish {
   role: 'sender' | 'receiver';
   source: Buffer;
   target: Buffer;
-  /** Takes each whole message that arrives. */
-  take?(message: Buffer): void;
+  /** What is received stays the other side's, locked for us, until it is settled by its lock. */
+  locks?: boolean;
+  /** Takes each whole message that arrives, with the tag that it was sent under. */
+  take?(message: Buffer, tag: Buffer): void;
+  /** Called once the other side has sent what it had after `drain`. */
+  drained?(): void;
   /** Called once, when the link or the connection is over. */
   over?(fault: Fault): void;
 }
@@ -37,6 +41,8 @@ export interface LinkWish {
 export interface AmqpLinkEnd {
   /** Asks for so many messages more. */
   allow(messages: number): void;
+  /** Asks for what is there now of the messages that were allowed, and no more. */
+  drain(): void;
   /** Sends a message, as soon as the other side takes one. */
   send(message: Buffer): void;
   /** Ends it; a second call does nothing. */
@@ -51,6 +57,8 @@ interface Link extends AmqpLinkEnd {
   deliveries: number;
   parts: Buffer[];
   partBytes: number;
+  tag: Buffer;
+  draining: boolean;
   readonly queue: Buffer[];
   made: { resolve(link: Link): void; reject(fault: Fault): void } | undefined;
   detached: boolean;
@@ -197,8 +205,8 @@ export class AmqpConnection implements AsyncDisposable {
           amqp.string(link.name),
           amqp.uint(link.handle),
           amqp.boolean(wish.role === 'receiver'),
-          // Settled by who sends: nothing that we are shown is ours to take.
-          amqp.ubyte(1),
+          // Settled by who sends, unless asked for: nothing that we are shown is ours to take.
+          amqp.ubyte(wish.locks ? 0 : 1),
           amqp.ubyte(0),
           wish.source,
           wish.target,
@@ -242,12 +250,18 @@ export class AmqpConnection implements AsyncDisposable {
       deliveries: 0,
       parts: [],
       partBytes: 0,
+      tag: Buffer.alloc(0),
+      draining: false,
       queue: [],
       made,
       detached: false,
       allow: messages => {
         if (link.detached) return;
         link.credit += messages;
+        this.#sayFlow(link);
+      },
+      drain: () => {
+        link.draining = true;
         this.#sayFlow(link);
       },
       send: message => {
@@ -295,6 +309,8 @@ export class AmqpConnection implements AsyncDisposable {
       amqp.uint(link.handle),
       amqp.uint(link.deliveries),
       amqp.uint(link.credit),
+      amqp.null(),
+      amqp.boolean(link.draining),
     ]);
   }
 
@@ -419,6 +435,13 @@ export class AmqpConnection implements AsyncDisposable {
       const credit = fieldOf(flow, 6);
       if (credit !== null) link.credit = numberOf(fieldOf(flow, 5)) + numberOf(credit) - link.deliveries;
     }
+    if (link?.draining && numberOf(fieldOf(flow, 6)) === 0) {
+      // What was allowed and not there is used up.
+      link.draining = false;
+      link.deliveries = numberOf(fieldOf(flow, 5));
+      link.credit = 0;
+      link.wish.drained?.();
+    }
     for (const each of this.#links.values()) if (each.queue.length > 0) this.#flush(each);
     if (fieldOf(flow, 9) === true && link !== undefined) this.#sayFlow(link);
   }
@@ -427,6 +450,8 @@ export class AmqpConnection implements AsyncDisposable {
     this.#nextIn = (this.#nextIn + 1) >>> 0;
     const link = this.#remote.get(numberOf(fieldOf(transfer, 0)));
     if (link === undefined || link.detached) return;
+    const tag = fieldOf(transfer, 2);
+    if (Buffer.isBuffer(tag)) link.tag = Buffer.from(tag);
     // Copied, or a few bytes would hold on to all that arrived with them.
     link.parts.push(Buffer.from(payload));
     link.partBytes += payload.length;
@@ -441,8 +466,8 @@ export class AmqpConnection implements AsyncDisposable {
     link.credit -= 1;
     link.deliveries = (link.deliveries + 1) >>> 0;
     const id = fieldOf(transfer, 1);
-    if (fieldOf(transfer, 4) !== true && id !== null) this.#accept(numberOf(id));
-    link.wish.take?.(message);
+    if (!link.wish.locks && fieldOf(transfer, 4) !== true && id !== null) this.#accept(numberOf(id));
+    link.wish.take?.(message, link.tag);
   }
 
   #accept(id: number): void {
@@ -477,12 +502,14 @@ export class AmqpConnection implements AsyncDisposable {
 const numberOf = (value: AmqpValue): number => (typeof value === 'number' ? value : 0);
 
 /** What Azure's conditions mean; others are a failure. */
-const conditions: Readonly<Record<string, FaultCode>> = {
+export const conditions: Readonly<Record<string, FaultCode>> = {
   'amqp:unauthorized-access': 'SOURCE_REFUSED',
   'amqp:not-allowed': 'SOURCE_REFUSED',
   'amqp:not-found': 'SOURCE_NOT_FOUND',
   'com.microsoft:argument-out-of-range': 'SOURCE_NOT_FOUND',
   'com.microsoft:server-busy': 'SOURCE_BUSY',
+  'com.microsoft:message-lock-lost': 'MESSAGE_LOST',
+  'com.microsoft:message-not-found': 'MESSAGE_LOST',
   'amqp:resource-limit-exceeded': 'SOURCE_BUSY',
   'amqp:connection:forced': 'SOURCE_UNREACHABLE',
   'amqp:link:detach-forced': 'SOURCE_UNREACHABLE',

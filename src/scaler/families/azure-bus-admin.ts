@@ -189,6 +189,8 @@ const encodePath = (path: string) => path.split('/').map(encodeURIComponent).joi
 const listPath = (topic: string | undefined) =>
   topic === undefined ? '$Resources/queues' : `${encodePath(topic)}/Subscriptions`;
 
-/** Where the entity is, for its administration and over AMQP. */
-export const pathOf = ({ topic, name }: EntityPath) =>
-  topic === undefined ? encodePath(name) : `${encodePath(topic)}/Subscriptions/${encodePath(name)}`;
+/** Where the entity is, over AMQP. */
+export const addressOf = ({ topic, name }: EntityPath) =>
+  topic === undefined ? name : `${topic}/Subscriptions/${name}`;
+
+const pathOf = (entity: EntityPath) => encodePath(addressOf(entity));
