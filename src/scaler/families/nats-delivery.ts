@@ -27,11 +27,12 @@ const mostBytes = 16 * 1024 * 1024;
 export const jetStreamDelivery: Delivery<JetStreamQueue, NatsConnection> = {
   promise: [
     'Messages are pulled from the consumer over a connection of the NATS protocol, as `natsServerEndpoint`, `username`,',
-    '`password`, `token`, `credentials` and `tls` say. It must be a pull consumer with the acknowledgement policy',
-    '`explicit` and an `ack_wait` of at least 5 s; while a Job runs, the server is told that work is in progress. The',
-    'message is the payload; headers and subject are not delivered. Messages are handed out in the order of the stream',
-    'at first; that no order is kept afterwards is the nature of Jobs that run side by side. No more messages are claimed',
-    'at once than the `max_ack_pending` of the consumer allows, those that wait for another attempt included.',
+    '`password`, `token`, `credentials` and `tls` say; whoever logs in must be of `account`. It must be a pull consumer',
+    'with the acknowledgement policy `explicit` and an `ack_wait` of at least 5 s; while a Job runs, the server is told',
+    'that work is in progress. The message is the payload; headers and subject are not delivered. Messages are handed out',
+    'in the order of the stream at first; that no order is kept afterwards is the nature of Jobs that run side by side. No',
+    'more messages are claimed at once than the `max_ack_pending` of the consumer allows, those that wait for another',
+    'attempt included.',
     '',
     'Each message becomes one Job: its id is its sequence in the stream with the time it was stored, and stays the same',
     'at every delivery. The server tells nobody that a message was handed to somebody else in the meantime: where other',
