@@ -486,6 +486,17 @@ describe('filter', () => {
     expect(values.map(({ value }) => value)).toEqual([64, 41, 1, 1]);
   });
 
+  it('counts what it was not shown in time, and keeps the connection', async () => {
+    await using hub = await filtered({ filter: 'false' });
+    hub.server.send('orders', 0, ...kinds('page', 'page'));
+    hub.server.span('orders', 0, 0n, 4n);
+
+    const values = [await hub.read(), await hub.read()];
+
+    expect(values.map(({ value }) => value)).toEqual([3, 3]);
+    expect(hub.server.connections).toBe(1);
+  });
+
   it('does not look for events that have expired', async () => {
     await using hub = await filtered({ filter: 'true' });
     hub.server.send('orders', 0, ...kinds('page', 'page', 'page', 'page'));

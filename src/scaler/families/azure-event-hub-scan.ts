@@ -1,5 +1,6 @@
 import { deadline } from '../../base/deadline.ts';
 import { Fault } from '../../base/errors.ts';
+import type { AmqpMessage } from './azure-amqp-frames.ts';
 import type { Asking, EventHubClient } from './azure-event-hub.ts';
 import type { EventFilter } from './azure-event-hub-filter.ts';
 import type { PartitionState } from './azure-event-hub-lag.ts';
@@ -74,31 +75,24 @@ export class EventScans {
     { hub, filter, scan, state }: { hub: string; filter: FilterPlan; scan: Scan; state: PartitionState },
     asking: Asking,
   ): Promise<void> {
-    const place = { hub, group: filter.group, partition: state.id, after: scan.upTo };
-    let left = filter.lookAhead;
+    // What there was time for is kept, and the next reading goes on from there.
     using limit = deadline(asking.signal, scanMs);
-    try {
-      await client.peek(
-        place,
-        event => {
-          const sequence = event.annotations.get('x-opt-sequence-number');
-          if (typeof sequence !== 'bigint') {
-            throw new Fault('SOURCE_ANSWER_INVALID', `sent an event of ${hub} without a sequence number`);
-          }
-          left -= 1;
-          // Another reading may have looked at it in the meantime.
-          if (sequence > scan.upTo) {
-            scan.upTo = sequence;
-            if (filter.matches(event)) scan.matches.push(sequence);
-          }
-          return left <= 0 || sequence >= state.last || scan.matches.length >= filter.lookAhead;
-        },
-        { signal: limit.signal, now: asking.now },
-      );
-    } catch (thrown) {
-      // What there was time for is kept, and the next reading goes on from there.
-      if (!limit.signal.aborted || asking.signal.aborted) throw thrown;
-    }
+    const where = { hub, group: filter.group, partition: state.id, after: scan.upTo, enough: limit.signal };
+    let left = filter.lookAhead;
+    const take = (event: AmqpMessage) => {
+      const sequence = event.annotations.get('x-opt-sequence-number');
+      if (typeof sequence !== 'bigint') {
+        throw new Fault('SOURCE_ANSWER_INVALID', `sent an event of ${hub} without a sequence number`);
+      }
+      left -= 1;
+      // Another reading may have looked at it in the meantime.
+      if (sequence > scan.upTo) {
+        scan.upTo = sequence;
+        if (filter.matches(event)) scan.matches.push(sequence);
+      }
+      return left <= 0 || sequence >= state.last || scan.matches.length >= filter.lookAhead;
+    };
+    await client.peek(where, take, asking);
   }
 
   #forget(now: number): void {

@@ -17,13 +17,15 @@ export interface Asking {
   now: number;
 }
 
-/** Where events are looked at. */
+/** Where events are looked at, and for how long. */
 export interface PeekPlace {
   hub: string;
   group: string;
   partition: string;
   /** The last event that is not wanted. */
   after: bigint;
+  /** Aborted once it is enough, whatever was seen. */
+  enough: AbortSignal;
 }
 
 /** What the server knows of us, and until when (epoch milliseconds) that holds. */
@@ -97,25 +99,28 @@ export class EventHubClient implements AsyncDisposable {
   }
 
   /**
-   * Shows the events of a partition in order, until `take` returns true. The events stay what they are: this is a
+   * Shows the events of a partition in order, until `take` returns true or it is enough. The events stay what they are: this is a
    * receiver without an epoch, which commits nothing and drives no consumer away.
    *
    * @throws Fault of the source; SOURCE_REFUSED where a consumer of the group has the partition for itself
    */
   async peek(place: PeekPlace, take: (event: AmqpMessage) => boolean, asking: Asking): Promise<void> {
-    const { hub, group, partition, after } = place;
+    const { hub, group, partition, after, enough } = place;
     const { connection } = await this.#authorized(hub, asking);
     const what = `partition ${partition} of ${this.nameOf(hub)} in consumer group ${group}`;
     const { signal } = asking;
     let taken = 0;
     let seen = false;
     let stop = () => {};
+    let finish = () => {};
     let link: Promise<AmqpLinkEnd> | undefined;
     try {
       await new Promise<void>((resolve, reject) => {
         stop = () => reject(networkFault(signal.reason, this.#access.host, signal));
         if (signal.aborted) return stop();
         signal.addEventListener('abort', stop, { once: true });
+        finish = resolve;
+        enough.addEventListener('abort', finish, { once: true });
         const wish: LinkWish = {
           role: 'receiver',
           source: sourceOf(`${hub}/ConsumerGroups/${group}/Partitions/${partition}`, after),
@@ -134,7 +139,9 @@ export class EventHubClient implements AsyncDisposable {
         link.then(allow, thrown => reject(explained(thrown, what)));
       });
     } finally {
+      seen = true;
       signal.removeEventListener('abort', stop);
+      enough.removeEventListener('abort', finish);
       link?.then(
         end => end.detach(),
         () => {},
