@@ -6,7 +6,6 @@ import {
   type ServerWritableStream,
   type ServiceClientConstructor,
   type sendUnaryData,
-  status,
 } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 import type { Served } from './scaler-contract.ts';
@@ -141,5 +140,3 @@ export async function startExternal(
     },
   };
 }
-
-export { status };

@@ -1,6 +1,8 @@
+import { status } from '@grpc/grpc-js';
 import { describe, expect, it } from 'vitest';
+import { hasGo } from '../../test/cluster/binaries.ts';
 import { engineBed, scaledJob, scaledObject, trigger } from '../../test/engine-bed.ts';
-import { type ExternalServer, type Said, startExternal, status } from '../../test/external-scaler.ts';
+import { type ExternalServer, type Said, startExternal } from '../../test/external-scaler.ts';
 import { startGoExternal } from '../../test/external-server.ts';
 import { mustBind, openContext, readContext, scalerContract, until } from '../../test/scaler-contract.ts';
 import externalPush from './external-push.ts';
@@ -225,7 +227,7 @@ describe('a ScaledJob with an external scaler that tells by itself', () => {
   });
 });
 
-describe('an external scaler in Go that tells by itself', () => {
+describe.skipIf(!(await hasGo()))('an external scaler in Go that tells by itself', () => {
   it('says that it is active, and that it has no stream of metrics', async () => {
     await using server = await startGoExternal();
     const params = { scalerAddress: server.address, value: '1', target: '1' };

@@ -1,4 +1,4 @@
-import { ServerCredentials } from '@grpc/grpc-js';
+import { ServerCredentials, status } from '@grpc/grpc-js';
 import { describe, expect, it } from 'vitest';
 import {
   authority,
@@ -7,7 +7,8 @@ import {
   serverCertificate,
   serverKey,
 } from '../../test/certificates.ts';
-import { startExternal, status } from '../../test/external-scaler.ts';
+import { hasGo } from '../../test/cluster/binaries.ts';
+import { startExternal } from '../../test/external-scaler.ts';
 import { startGoExternal } from '../../test/external-server.ts';
 import { tcpServer } from '../../test/misbehaving-http.ts';
 import {
@@ -152,13 +153,23 @@ describe('an external scaler', () => {
     ['what is no HTTP/2', Buffer.alloc(100, 0xff)],
     ['the page of a web server', Buffer.from('HTTP/1.1 200 OK\r\n\r\n12345')],
   ])('that sends %s is none', async (_title, bytes) => {
-    await using server = await tcpServer(socket => void socket.write(bytes));
+    await using server = await tcpServer(socket => void socket.resume().write(bytes));
 
     const fault = await faultFrom(
       measureOnce(mustBind(external, { params: { scalerAddress: `${server.host}:${server.port}` } })),
     );
 
     expect(fault.code).toBe('SOURCE_ANSWER_INVALID');
+    await until(() => server.openSockets() === 0);
+  });
+
+  it('leaves no connection behind where nothing is ever said', async () => {
+    await using server = await tcpServer(socket => void socket.resume());
+    const bound = mustBind(external, { params: { scalerAddress: `${server.host}:${server.port}` } });
+
+    const fault = await faultFrom(measureOnce(bound, { timeoutMs: 100 }));
+
+    expect(fault.code).toBe('SOURCE_TIMEOUT');
     await until(() => server.openSockets() === 0);
   });
 
@@ -262,7 +273,7 @@ describe('an external scaler with TLS', () => {
   });
 });
 
-describe('an external scaler in Go, with the code that KEDA generates', () => {
+describe.skipIf(!(await hasGo()))('an external scaler in Go, with the code that KEDA generates', () => {
   it('is read, described and refused by', async () => {
     await using server = await startGoExternal();
     const params = {

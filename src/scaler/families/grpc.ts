@@ -45,7 +45,8 @@ const keepAliveMs = 360_000;
  * @throws Fault PARAM_INVALID where the TLS certificates cannot be read
  */
 export async function openGrpc(where: GrpcAddress, { clientName, http }: OpenContext): Promise<GrpcChannel> {
-  const { Client, credentials, status } = await import('@grpc/grpc-js');
+  // From a bundle a CommonJS package has but its default.
+  const { Client, credentials, status } = (await import('@grpc/grpc-js')).default;
   const options: ClientOptions = {
     'grpc.primary_user_agent': clientName,
     'grpc.service_config': '{"loadBalancingConfig":[{"round_robin":{}}]}',
