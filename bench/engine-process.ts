@@ -93,6 +93,7 @@ let wakeWatcher = () => {};
 const pushed = defineScaler({
   type: 'pushed',
   doc: 'A number that the bench sets.',
+  testedWith: { kind: 'none-needed' },
   params: { target: p.number({ doc: 'Target value.' }) },
   target: 'target',
   metricName: () => 'pushed',

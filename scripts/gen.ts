@@ -43,7 +43,7 @@ const declared = scalers.flatMap(({ scaler }) => (scaler === undefined ? [] : [s
 const files = [
   ...crdFiles(),
   await deployManifest(),
-  ...scalerPages(declared),
+  ...scalerPages(declared, await examples(types)),
   scalerSchema(declared),
   faultsPage(),
 ];
@@ -57,6 +57,17 @@ if (check && stale.length > 0) {
 console.log(
   check ? 'generated files are fresh' : `${files.length + 1} files generated, ${stale.length} changed`,
 );
+
+/** The manifest that the docs page of each type shows. */
+async function examples(of: readonly string[]): Promise<ReadonlyMap<string, string>> {
+  const path = (type: string) => join('examples', 'scalers', `${type}.yaml`);
+  const read = of.map(async type => [type, await readFile(path(type), 'utf8').catch(() => '')] as const);
+  const texts = new Map(await Promise.all(read));
+  const lacking = of.filter(type => texts.get(type) === '');
+  if (lacking.length === 0) return texts;
+  console.error(`a manifest that shows the type is missing: ${lacking.map(path).join(', ')}`);
+  process.exit(1);
+}
 
 async function settle({ path, text }: GeneratedFile): Promise<void> {
   const present = await readFile(path, 'utf8').catch(() => undefined);

@@ -70,6 +70,7 @@ export function modelQueue(clock: Clock, name = 'orders', lockMs = 60_000): Mode
   }
 
   const delivery: Delivery<unknown, ModelConnection> = {
+    promise: 'Whatever the test says.',
     lockMs,
     queueId: () => name,
     claim: (_, { conn }, most) => conn.around('claim', () => claim(most)),
@@ -131,6 +132,7 @@ export function modelScaler(queue: ModelQueue, around: Around): AnyScaler {
   return defineScaler({
     type: 'model-queue',
     doc: 'A queue in memory.',
+    testedWith: { kind: 'none-needed' },
     params: { length: p.number({ doc: 'Messages per Job.', default: '1' }) },
     target: 'length',
     metricName: () => `model-queue-${queue.name}`,
@@ -144,7 +146,13 @@ export function modelScaler(queue: ModelQueue, around: Around): AnyScaler {
 /** A trigger on a model queue, bound as the engine binds one. */
 export function modelSource(queue: ModelQueue, clock: Clock, around: Around = straight): DeliverySource {
   const trigger = { index: 0, type: 'model-queue', metadata: {}, secrets: {}, useCachedMetrics: false };
-  const context = { podIdentity: noIdentity, namespace: 'shop', workload: 'app', triggerIndex: 0, asMetricSource: false };
+  const context = {
+    podIdentity: noIdentity,
+    namespace: 'shop',
+    workload: 'app',
+    triggerIndex: 0,
+    asMetricSource: false,
+  };
   const binding = bindTrigger(
     modelScaler(queue, around),
     trigger,

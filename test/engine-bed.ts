@@ -77,6 +77,7 @@ export function testSource(clock: ManualClock): TestSource {
       const declared = defineScaler({
         type,
         doc: 'A number that a test sets.',
+        testedWith: { kind: 'none-needed' },
         params: {
           endpoint: p.text({ doc: 'Where.', default: 'here' }),
           query: p.text({ doc: 'What.', optional: true }),
@@ -199,6 +200,7 @@ export function engineBed({
     kind: 'resource',
     type,
     doc: 'Its use.',
+    testedWith: { kind: 'none-needed' },
     params: { value: p.text({ doc: 'Target.' }), containerName: p.text({ doc: 'Of it.', optional: true }) },
   });
   const scalers: Record<string, AnyScaler> = {
@@ -208,6 +210,7 @@ export function engineBed({
     queue: defineScaler({
       type: 'queue',
       doc: 'A queue in memory.',
+      testedWith: { kind: 'none-needed' },
       params: { length: p.number({ doc: 'Messages per Job.', default: '1' }) },
       target: 'length',
       metricName: () => 'queue',

@@ -4,9 +4,10 @@ import type { AnyScaler } from '../../src/scaler/define.ts';
 export function scalerSchema(scalers: readonly AnyScaler[]): { path: string; text: string } {
   const schema = {
     schemaVersion: '1',
-    scalers: scalers.map(({ type, doc, params }) => ({
+    scalers: scalers.map(({ type, doc, testedWith, params }) => ({
       type,
       description: doc,
+      testedWith,
       parameters: Object.entries(params).map(([name, param]) => ({
         name,
         type: param.kind,

@@ -2,6 +2,7 @@ import process from 'node:process';
 import { Fault } from '../base/errors.ts';
 import type { AnyScaler } from '../scaler/define.ts';
 import type { Param } from '../scaler/params.ts';
+import { testedWords } from '../scaler/tested.ts';
 import { loadScaler, scalerTypes } from '../scalers/index.gen.ts';
 import { didYouMean } from '../spec/suggest.ts';
 
@@ -19,14 +20,18 @@ async function load(type: string): Promise<AnyScaler> {
   throw new Fault('TYPE_UNKNOWN', `there is no trigger type "${type}"${didYouMean(type, scalerTypes)}`);
 }
 
-function asData({ type, doc, params }: AnyScaler): object {
+function asData({ type, doc, testedWith, params }: AnyScaler): object {
   const parameters = Object.entries(params).map(([name, { parse: _, ...facts }]) => ({ name, ...facts }));
-  return { type, doc, parameters };
+  return { type, doc, testedWith, parameters };
 }
 
 function list(all: readonly AnyScaler[]): string {
-  const width = Math.max(...all.map(({ type }) => type.length));
-  return `${all.map(({ type, doc }) => `${type.padEnd(width)}  ${doc}`).join('\n')}\n`;
+  const rows = all.map(({ type, testedWith, doc }) => [type, testedWords(testedWith), doc] as const);
+  const widths = [0, 1].map(column => Math.max(...rows.map(row => row[column]?.length ?? 0)));
+  const lines = rows.map(([type, tested, doc]) =>
+    [type.padEnd(widths[0] ?? 0), tested.padEnd(widths[1] ?? 0), doc].join('  '),
+  );
+  return `${lines.join('\n')}\n`;
 }
 
 function describe(scaler: AnyScaler): string {
@@ -37,7 +42,7 @@ function describe(scaler: AnyScaler): string {
   const lines = rows.map(([name, preset, meaning]) =>
     [name.padEnd(widths[0] ?? 0), preset.padEnd(widths[1] ?? 0), meaning].join('  '),
   );
-  return `${scaler.type}\n${scaler.doc}\n\n${lines.map(line => `  ${line}`).join('\n')}\n`;
+  return `${scaler.type}\n${scaler.doc}\nTested with: ${testedWords(scaler.testedWith)}.\n\n${lines.map(line => `  ${line}`).join('\n')}\n`;
 }
 
 function presetOf({ default: preset, optional }: Param<unknown>): string {

@@ -12,6 +12,7 @@ const doc = 'A parameter.';
 const queue = defineScaler({
   type: 'queue',
   doc: 'Counts what waits in a queue that exists for this test.',
+  testedWith: { kind: 'none-needed' },
   params: {
     host: p.text({ doc, from: ['metadata', 'auth'] }),
     queue: p.text({ doc }),

@@ -3,6 +3,7 @@ import type { Problem } from '../spec/problem.ts';
 import type { OpenContext, ParamContext, ReadContext } from './context.ts';
 import type { Delivery } from './delivery.ts';
 import type { ParamInput, Shape, ValuesOf } from './params.ts';
+import type { Tested } from './tested.ts';
 
 /** Whether a number is of the messages that wait, or also of those that are being processed. */
 export type Counts = 'waiting' | 'waiting and in flight';
@@ -31,6 +32,7 @@ export interface Scaler<P = unknown, C = unknown> {
   readonly kind: 'read';
   /** What is counted and the one surprising case, for docs. */
   readonly doc: string;
+  readonly testedWith: Tested;
   readonly params: Shape;
   /** Names of the parameters that hold the target value and the activation threshold. */
   readonly targetParam: string | undefined;
@@ -55,8 +57,12 @@ export interface Scaler<P = unknown, C = unknown> {
   endpoint(params: P): string;
   /** What a reading is shared by among triggers of one connection; undefined where it never is. */
   query(params: P): string | undefined;
+  /** The same in words, where it depends on the parameters. */
+  readonly countsWords: string | undefined;
   /** What the number includes with these parameters; the job arithmetic needs it. */
   countsFor(params: P): Counts;
+  /** What is the target, in words for the docs, where it depends on the parameters. */
+  readonly targetWords: string | undefined;
   /** The parameter with the target value, or the value itself, where it depends on the parameters; `targetParam` otherwise. */
   targetFor(params: P): string | number | undefined;
   /** How long a reading may take, in milliseconds, where the parameters say. */
@@ -78,19 +84,26 @@ export interface Scaler<P = unknown, C = unknown> {
   readonly deliver?: Delivery<P, C>;
 }
 
+/** What depends on the parameters, and how: in code, and in words for the docs page. */
+interface Depending<P, T> {
+  readonly words: string;
+  of(params: P): T;
+}
+
 /** A scaler as its file writes it: what is left out has the meaning given here. */
 export interface ScalerDeclaration<S extends Shape, P, C extends object> {
   type: string;
   doc: string;
+  testedWith: Tested;
   params: S;
   /** The parameter with the target value, or the value itself where KEDA fixes it; none where `describe` tells it. */
   target?: (keyof S & string) | number;
   /** Which parameter holds the target value, or the value itself, where that depends on the others. */
-  targetFor?(params: P): (keyof S & string) | number;
+  targetFor?: Depending<P, (keyof S & string) | number>;
   activation?: keyof S & string;
   counts?: Counts;
   /** Where it depends on the parameters. */
-  countsFor?(params: P): Counts;
+  countsFor?: Depending<P, Counts>;
   /** True for types whose metrics KEDA refuses to cache. */
   noCachedMetrics?: boolean;
   /** Returns the problems found, or the params; the plain values unless given. */
@@ -132,6 +145,8 @@ export function defineScaler<S extends Shape, C extends object, P = ValuesOf<S>>
     fixedTarget: typeof target === 'number' ? target : undefined,
     activationParam: activation,
     counts,
+    countsWords: declaration.countsFor?.words,
+    targetWords: declaration.targetFor?.words,
     noCachedMetrics,
     resolve: (values, context, input) =>
       declaration.resolve === undefined
@@ -139,8 +154,8 @@ export function defineScaler<S extends Shape, C extends object, P = ValuesOf<S>>
         : declaration.resolve(values as ValuesOf<S>, context, input),
     metricName: params => declaration.metricName?.(params) ?? declaration.type,
     query: params => declaration.query?.(params),
-    countsFor: params => declaration.countsFor?.(params) ?? counts,
-    targetFor: params => declaration.targetFor?.(params),
+    countsFor: params => declaration.countsFor?.of(params) ?? counts,
+    targetFor: params => declaration.targetFor?.of(params),
     timeoutMs: params => declaration.timeoutMs?.(params),
     async close(conn) {
       if (Symbol.asyncDispose in conn) await (conn as AsyncDisposable)[Symbol.asyncDispose]();
@@ -158,6 +173,7 @@ export interface ResourceScaler {
   readonly type: 'cpu' | 'memory';
   readonly kind: 'resource';
   readonly doc: string;
+  readonly testedWith: Tested;
   readonly params: Shape;
 }
 

@@ -29,7 +29,7 @@ export interface KnownMessage {
  */
 export interface Delivery<P, C> {
   /** What is promised to those whose messages are delivered, in sentences for the docs page. */
-  promise?: string;
+  promise: string;
   /** How long a claim holds, in milliseconds; it is extended well before. */
   lockMs: number;
   /** What identifies the queue among all queues, the same across restarts; part of every Job's name. */

@@ -36,6 +36,7 @@ const params = {
 export default defineScaler<typeof params, KafkaClient, KafkaTrigger>({
   type: 'apache-kafka',
   doc: 'Counts the messages of one or more topics in Kafka that a consumer group is behind. A group that has not committed anything yet counts as one message behind in each partition.',
+  testedWith: { kind: 'real', with: 'Apache Kafka 4.1.1' },
   params,
   target: 'lagThreshold',
   activation: 'activationLagThreshold',

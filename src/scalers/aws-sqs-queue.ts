@@ -14,6 +14,7 @@ const delayed = 'ApproximateNumberOfMessagesDelayed';
 export default defineScaler({
   type: 'aws-sqs-queue',
   doc: 'Counts the messages of one queue in AWS SQS: those that wait, and unless scaleOnInFlight is false those that were received and not deleted. SQS counts approximately, and what was sent in the last minute may be missing.',
+  testedWith: { kind: 'stub', with: 'moto 5.2.5, which imitates AWS' },
   params: {
     queueURL: p.text({ doc: 'URL of the queue, or its name.', from: ['metadata', 'env'] }),
     queueLength: p.integer({ doc: 'Messages per replica.', unit: 'messages', default: '5' }),
@@ -55,7 +56,10 @@ export default defineScaler({
     ];
     return { access, queueURL, queueName, attributes };
   },
-  countsFor: ({ attributes }) => (attributes.includes(inFlight) ? 'waiting and in flight' : 'waiting'),
+  countsFor: {
+    words: 'what waits and what is being processed; with `scaleOnInFlight: false` for what waits alone',
+    of: ({ attributes }) => (attributes.includes(inFlight) ? 'waiting and in flight' : 'waiting'),
+  },
   metricName: ({ queueName }) => normalizeMetricName(`aws-sqs-${queueName}`),
   endpoint: ({ access }) => awsIdentity(access),
   query: ({ queueURL, attributes }) => `${attributes.length} ${attributes.at(-1)} ${queueURL}`,

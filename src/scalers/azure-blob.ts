@@ -15,6 +15,7 @@ const pageBytes = 8 * 1024 * 1024;
 export default defineScaler({
   type: 'azure-blob',
   doc: 'Counts the blobs of one Azure Storage container, directly below `blobPrefix` unless `recursive` or `globPattern` says otherwise. Blobs that are done have to be deleted or moved, or they are counted for ever; more than 1,000,000 are refused.',
+  testedWith: { kind: 'stub', with: "Azurite 3.35.0, Microsoft's emulator" },
   params: {
     blobContainerName: p.text({ doc: 'Name of the container.' }),
     blobCount: p.integer({ doc: 'Blobs per replica.', unit: 'blobs', default: '5' }),

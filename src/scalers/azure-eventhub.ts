@@ -87,6 +87,7 @@ const params = {
 export default defineScaler<typeof params, EventHubClient, EventHubTrigger>({
   type: 'azure-eventhub',
   doc: 'Counts the events of an Azure event hub that a consumer group has not processed, by the checkpoints of its consumers. The count ends at one full replica for each partition; in a partition without a checkpoint every event counts.',
+  testedWith: { kind: 'stub', with: 'an AMQP 1.0 server on rhea, and Azurite 3.35.0' },
   params,
   target: 'unprocessedEventThreshold',
   activation: 'activationUnprocessedEventThreshold',

@@ -90,6 +90,7 @@ const delivery: Delivery<Queue, StorageClient> = {
 export default defineScaler({
   type: 'azure-queue',
   doc: 'Counts the messages of one Azure Storage queue: all of them, or only those that are visible. A message that is delivered is the text that is stored, so one that its sender encoded as base64 arrives as base64.',
+  testedWith: { kind: 'stub', with: "Azurite 3.35.0, Microsoft's emulator" },
   params: {
     queueName: p.text({ doc: 'Name of the queue.' }),
     queueLength: p.integer({ doc: 'Messages per replica.', unit: 'messages', default: '5' }),
@@ -123,8 +124,12 @@ export default defineScaler({
   target: 'queueLength',
   activation: 'activationQueueLength',
   counts: 'waiting and in flight',
-  countsFor: ({ queueLengthStrategy }) =>
-    queueLengthStrategy === 'visibleonly' ? 'waiting' : 'waiting and in flight',
+  countsFor: {
+    words:
+      'what waits and what is being processed; with `queueLengthStrategy: visibleonly` for what waits alone',
+    of: ({ queueLengthStrategy }) =>
+      queueLengthStrategy === 'visibleonly' ? 'waiting' : 'waiting and in flight',
+  },
   resolve(values, context) {
     const account = storageAccount('queue', values, context);
     return 'problems' in account ? account : { ...values, ...account };

@@ -28,6 +28,7 @@ const deliver: Delivery<Bus, BusClient> = busDelivery;
 export default defineScaler({
   type: 'azure-servicebus',
   doc: 'Counts the active messages of a Service Bus queue or subscription, or of all whose names match an expression. Messages that are locked by a receiver are active, too; scheduled, deferred and dead-lettered ones are not.',
+  testedWith: { kind: 'stub', with: "a server written from Microsoft's documentation" },
   params: {
     queueName: p.text({
       doc: 'Name of the queue, or an expression; not together with `topicName`.',

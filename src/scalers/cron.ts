@@ -9,6 +9,7 @@ import { didYouMean } from '../spec/suggest.ts';
 export default defineScaler({
   type: 'cron',
   doc: 'Wants desiredReplicas from each start to the next end, and nothing between. A time that the clock leaps over in spring is skipped that day.',
+  testedWith: { kind: 'none-needed' },
   params: {
     start: p.text({ doc: 'When it begins: minute, hour, day of month, month, day of week.' }),
     end: p.text({ doc: 'When it ends, written like start.' }),

@@ -12,6 +12,7 @@ const kinds = { ConfigMap: 'configmaps', Secret: 'secrets' } as const;
 export default defineScaler({
   type: 'kubernetes-resource',
   doc: 'Reads one number out of a key of a ConfigMap or Secret of the namespace. Only in a cluster. A key that is not there is an error, not 0.',
+  testedWith: { kind: 'stub', with: 'answers of an API server' },
   params: {
     resourceKind: p.choice(['ConfigMap', 'Secret'], { doc: 'What to look into.' }),
     resourceName: p.text({ doc: 'Its name.' }),

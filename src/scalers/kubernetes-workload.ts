@@ -18,6 +18,7 @@ const pageSize = 500;
 export default defineScaler({
   type: 'kubernetes-workload',
   doc: "Counts the pods of the namespace that a selector matches, or the nodes they are on. Pods that have ended do not count. Only in a cluster; the workload's own pods must not be among them.",
+  testedWith: { kind: 'real', with: 'Kubernetes 1.36.3' },
   params: {
     podSelector: p.text({ doc: 'A label selector, such as app=backend,tier in (a,b).' }),
     value: p.number({ doc: 'Pods per replica; more than 0.', default: '0', unit: 'pods' }),

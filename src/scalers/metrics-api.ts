@@ -14,6 +14,7 @@ const mostAtOnce = 5;
 export default defineScaler({
   type: 'metrics-api',
   doc: 'Reads one number out of what a URL answers. With aggregateFromKubeServiceEndpoints it asks every ready pod of a service and leaves out those that fail, unless all do.',
+  testedWith: { kind: 'stub', with: 'HTTP servers that answer in each format' },
   params: {
     url: p.text({ doc: 'What to get, such as http://app:1317/api/v1/stats.' }),
     valueLocation: p.text({

@@ -18,6 +18,7 @@ interface Query extends MongoAccess {
 export default defineScaler({
   type: 'mongodb',
   doc: 'The documents of a collection that a query finds. A collection that does not exist has none. The server stops counting after 10 seconds.',
+  testedWith: { kind: 'stub', with: "FerretDB 1.24.2, which speaks MongoDB's protocol" },
   params: {
     connectionString: p.secret({
       doc: '`mongodb://` or `mongodb+srv://`. Options that name files are refused: `ca`, `cert` and `key` take the PEM texts.',

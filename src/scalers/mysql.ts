@@ -23,6 +23,7 @@ interface Query {
 export default defineScaler({
   type: 'mysql',
   doc: 'The one number that a SQL query gives. NULL, no row and texts that are no number are failures, not zeros. The query runs in a transaction that may not write, for at most 10 seconds or `readTimeout`. MariaDB is read as well.',
+  testedWith: { kind: 'real', with: 'MariaDB 10.11' },
   params: {
     query: p.text({ doc: 'The query; it must give one number. COALESCE makes a number of NULL.' }),
     queryValue: p.number({ doc: 'What the number is divided by.' }),

@@ -28,6 +28,7 @@ interface Query {
 export default defineScaler({
   type: 'postgresql',
   doc: 'The one number that a SQL query gives. NULL, no row and texts that are no number are failures, not zeros. The query runs in a transaction that may not write, for at most 10 seconds or `statement_timeout`.',
+  testedWith: { kind: 'real', with: 'PostgreSQL 15' },
   params: {
     query: p.text({ doc: 'The query; it must give one number. COALESCE makes a number of NULL.' }),
     targetQueryValue: p.number({ doc: 'What the number is divided by.', optional: true }),

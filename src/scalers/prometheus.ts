@@ -11,6 +11,7 @@ import type { PodIdentity } from '../spec/pod-identity.ts';
 export default defineScaler({
   type: 'prometheus',
   doc: 'Reads the one number that a PromQL query gives. No result counts as 0, unless ignoreNullValues is false.',
+  testedWith: { kind: 'stub', with: 'HTTP servers that answer as Prometheus documents it' },
   params: {
     serverAddress: p.text({ doc: 'URL of the server, such as http://prometheus:9090.' }),
     query: p.text({ doc: 'PromQL that gives one element or a scalar.' }),

@@ -36,6 +36,7 @@ const deliver: Delivery<Queue, Broker | Management> = rabbitDelivery;
 export default defineScaler({
   type: 'rabbitmq',
   doc: 'Counts the messages of one queue in RabbitMQ, or measures how fast they come and go. Over AMQP only messages that are ready are counted, over the management API also those that were handed out and not acknowledged. A queue that is missing is an error, not an empty one.',
+  testedWith: { kind: 'real', with: 'RabbitMQ 3.10.8' },
   params: {
     queueName: p.text({ doc: 'The queue; with `useRegex` an expression for names of queues.' }),
     mode: p.choice(modes, {
@@ -71,10 +72,18 @@ export default defineScaler({
     ...rabbitAccessParams,
   },
   target: 'value',
-  targetFor: ({ value }) => value,
+  targetFor: {
+    words:
+      '`value`, or the older `queueLength`, or 20 messages where none of `mode`, `value` and it is given',
+    of: ({ value }) => value,
+  },
   activation: 'activationValue',
-  countsFor: ({ protocol, excludeUnacknowledged }) =>
-    protocol === 'http' && !excludeUnacknowledged ? 'waiting and in flight' : 'waiting',
+  countsFor: {
+    words:
+      'what waits; over the management API, unless `excludeUnacknowledged` is set, for what waits and what is being processed',
+    of: ({ protocol, excludeUnacknowledged }) =>
+      protocol === 'http' && !excludeUnacknowledged ? 'waiting and in flight' : 'waiting',
+  },
 
   resolve(values, { namespace }): Queue | { problems: Problem[] } {
     const { pageSize, useRegex, excludeUnacknowledged, queueName, operation, activationValue } = values;

@@ -180,6 +180,28 @@ describe('eventide scalers', () => {
     expect(stdout).toMatch(/queueLength +default 5 +Messages per replica/);
   });
 
+  it('says of every type how it was tested', async () => {
+    const [listed, described, json] = await Promise.all([
+      eventide(['scalers']),
+      eventide(['scalers', 'redis']),
+      eventide(['scalers', '--json']),
+    ]);
+
+    expect(listed.stdout).toMatch(/^redis +Redis 7\S+ +Counts/m);
+    expect(listed.stdout).toMatch(/^azure-queue +stub: Azurite \S+/m);
+    expect(listed.stdout).toMatch(/^cron +no server needed +Wants/m);
+    expect(described.stdout).toMatch(/^Tested with: Redis 7/m);
+    const all = JSON.parse(json.stdout) as { testedWith: { kind: string; with?: string } }[];
+    for (const { testedWith } of all) {
+      if (testedWith.kind === 'none-needed') expect(testedWith).toEqual({ kind: 'none-needed' });
+      else
+        expect(testedWith).toEqual({
+          kind: expect.stringMatching(/^(real|stub)$/),
+          with: expect.stringMatching(/./),
+        });
+    }
+  });
+
   it('guesses what a misspelt type was meant to be', async () => {
     const { code, stderr } = await eventide(['scalers', 'azure-queu']);
 

@@ -49,6 +49,7 @@ export function redisStreams(
   return defineScaler({
     type,
     doc,
+    testedWith: { kind: 'real', with: 'Redis 7.0.15' },
     params: {
       stream: p.text({ doc: 'The stream.' }),
       consumerGroup: p.text({
@@ -75,9 +76,17 @@ export function redisStreams(
       ...redisAccessParams,
     },
     target: 'pendingEntriesCount',
-    targetFor: ({ measure }) => targets[measure],
+    targetFor: {
+      words:
+        'what is counted per replica: `lagCount` where it and `consumerGroup` are given, `pendingEntriesCount` with `consumerGroup` alone, else `streamLength`',
+      of: ({ measure }) => targets[measure],
+    },
     activation: 'activationLagCount',
-    countsFor: ({ measure }) => (measure === 'lag' ? 'waiting' : 'waiting and in flight'),
+    countsFor: {
+      words:
+        'what waits and what is being processed; with `consumerGroup` and `lagCount` for what waits alone',
+      of: ({ measure }) => (measure === 'lag' ? 'waiting' : 'waiting and in flight'),
+    },
     resolve(values): RedisStream | { problems: Problem[] } {
       const access = redisAccess(deployment, values);
       if ('problems' in access) return access;

@@ -7,6 +7,7 @@ export function defineResource(type: 'cpu' | 'memory', unit: string): ResourceSc
     type,
     kind: 'resource',
     doc: `The ${type} that the target's pods use. It never scales to zero by itself: a workload with no pod uses nothing.`,
+    testedWith: { kind: 'real', with: 'Kubernetes 1.36.3, the use of its pods made up' },
     params: {
       value: p.text({
         doc: `Percent of the request (metricType Utilization) or ${unit} per pod (AverageValue).`,
