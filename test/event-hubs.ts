@@ -172,6 +172,7 @@ export class EventHubs implements AsyncDisposable {
         .get(String(message.reply_to ?? receiver.target.address))
         ?.send({ ...answer, correlation_id: message.message_id as string });
     });
+    connection.on('disconnected', () => this.#forget(connection));
     for (const event of [
       'error',
       'protocol_error',
@@ -180,6 +181,12 @@ export class EventHubs implements AsyncDisposable {
       'connection_close',
     ] as const) {
       connection.on(event, () => {});
+    }
+  }
+
+  #forget(connection: Connection): void {
+    for (const { receivers } of [...this.hubs.values()].flat()) {
+      for (const each of receivers) if (each.sender.connection === connection) receivers.delete(each);
     }
   }
 
@@ -290,7 +297,6 @@ export class EventHubs implements AsyncDisposable {
     partition.receivers.add(receiver);
     sender.on('sendable', flush);
     for (const end of ['sender_close', 'sender_detach', 'session_close'] as const) sender.on(end, gone);
-    sender.connection.on('disconnected', gone);
     flush();
   }
 }

@@ -24,9 +24,14 @@ export function watchWorkers(script: string, elapsed: () => number): WorkerWatch
   let sampling = Promise.resolve();
 
   async function sample(): Promise<void> {
-    const { stdout } = await run('ps', ['-Ao', 'args=']);
-    // The shell that a worker runs under names the script as well, but does not begin with node.
-    now = stdout.split('\n').filter(line => /^\S*node\s/.test(line) && line.includes(script)).length;
+    const { stdout } = await run('ps', ['-Ao', 'pid=,ppid=,args=']);
+    // The shell that a worker runs under names the script as well, but does not begin with what runs it.
+    const found = stdout.split('\n').flatMap(line => {
+      const [, pid, parent, args = ''] = /^\s*(\d+)\s+(\d+)\s+(.*)$/.exec(line) ?? [];
+      return /^\S*(node|python[\d.]*)\s/.test(args) && args.includes(script) ? [{ pid, parent }] : [];
+    });
+    // A worker that is about to start another program is there twice for a moment.
+    now = found.filter(({ parent }) => !found.some(({ pid }) => pid === parent)).length;
     peak = Math.max(peak, now);
     if (now > 0) firstAtMs ??= elapsed();
   }
