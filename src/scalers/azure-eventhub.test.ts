@@ -1,7 +1,15 @@
 import { randomUUID } from 'node:crypto';
-import { BlobServiceClient, type ContainerClient } from '@azure/storage-blob';
+import {
+  AccountSASPermissions,
+  AccountSASResourceTypes,
+  AccountSASServices,
+  BlobServiceClient,
+  type ContainerClient,
+  generateAccountSASQueryParameters,
+  StorageSharedKeyCredential,
+} from '@azure/storage-blob';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Azurite, startAzurite } from '../../test/azurite.ts';
+import { type Azurite, azuriteAccount, startAzurite } from '../../test/azurite.ts';
 import { authority, serverCertificate, serverKey } from '../../test/certificates.ts';
 import { type EventHubs, eventHubsKey, startEventHubs } from '../../test/event-hubs.ts';
 import { noTokens } from '../../test/no-tokens.ts';
@@ -129,6 +137,41 @@ describe('counting by checkpoints', () => {
     const params = { blobContainer: container.containerName, checkpointStrategy: 'blobMetadata' };
 
     expect(await readOnce(triggerOf({ eventHubName: hub, ...params }))).toBe(7);
+  });
+
+  it.each([
+    ['lists the checkpoints of many partitions at once', 'l'],
+    ['asks for them one by one where it may not list them', 'r'],
+  ])('%s', async (_title, permission) => {
+    const hub = hubWith(...Array.from({ length: 6 }, (): [bigint, bigint] => [0n, 9n]));
+    const container = await containerOf();
+    for (const id of ['0', '1', '2', '5']) {
+      const name = `${place()}/${hub}/$default/checkpoint/${id}`;
+      await put(container, name, '', { sequencenumber: '7', offset: '<&>' });
+    }
+    const sas = generateAccountSASQueryParameters(
+      {
+        expiresOn: new Date(Date.now() + 3_600_000),
+        permissions: AccountSASPermissions.parse(permission),
+        resourceTypes: AccountSASResourceTypes.parse('sco').toString(),
+        services: AccountSASServices.parse('b').toString(),
+      },
+      new StorageSharedKeyCredential(azuriteAccount.name, azuriteAccount.key),
+    );
+    const endpoint = `http://127.0.0.1:${azurite.ports.blob}/${azuriteAccount.name}`;
+    const trigger = mustBind(scaler, {
+      params: {
+        eventHubName: hub,
+        blobContainer: container.containerName,
+        checkpointStrategy: 'blobMetadata',
+      },
+      auth: {
+        connection: hubs.connectionString,
+        storageConnection: `BlobEndpoint=${endpoint};SharedAccessSignature=${sas}`,
+      },
+    });
+
+    expect(await readOnce(trigger)).toBe(4 * 2 + 2 * 10);
   });
 
   it('counts every event where there is no checkpoint, or not even a container', async () => {

@@ -1,5 +1,6 @@
 import { Fault } from '../../base/errors.ts';
 import type { RequestContext, StorageClient } from './azure-storage.ts';
+import { childrenOf, parseStorageXml, textOf } from './azure-storage-xml.ts';
 
 /** Where the consumers of a group keep how far they are. */
 export interface CheckpointPlan {
@@ -65,12 +66,71 @@ export function checkpointNames(plan: CheckpointPlan, partition: string): readon
 /** No checkpoint comes near. */
 const mostBytes = 64 * 1024;
 
+/** From so many partitions on, one list is cheaper than asking for each of them. */
+const worthAList = 4;
+/** 2,000 blobs, each with a name of 1,024 characters and some metadata. */
+const listBytes = 8 * 1024 * 1024;
+
+/**
+ * The numbers of the last events that were processed, in the order of the partitions; undefined where nobody has
+ * written a checkpoint yet.
+ *
+ * @throws as `readCheckpoint` does
+ */
+export async function readCheckpoints(
+  storage: StorageClient,
+  { plan, partitions }: { plan: CheckpointPlan; partitions: readonly string[] },
+  context: RequestContext,
+): Promise<(bigint | undefined)[]> {
+  const inMetadata = plan.strategy === 'blobMetadata';
+  const list =
+    inMetadata && partitions.length >= worthAList ? await listed(storage, plan, context) : undefined;
+  return await Promise.all(
+    partitions.map(partition => {
+      const names = checkpointNames(plan, partition);
+      const value = list?.get(names[0] ?? '');
+      if (value !== undefined)
+        return ofMetadata(value, storage.nameOf([plan.container, ...names.slice(0, 1)]));
+      const knownMissing = list !== undefined && names.length === 1;
+      return knownMissing ? undefined : readCheckpoint(storage, { plan, partition }, context);
+    }),
+  );
+}
+
+/** The sequence numbers in the metadata of all checkpoints, by name; undefined where we may not list them. */
+async function listed(
+  storage: StorageClient,
+  plan: CheckpointPlan,
+  context: RequestContext,
+): Promise<ReadonlyMap<string, string> | undefined> {
+  const path = [plan.container];
+  const [prefix = ''] = checkpointNames(plan, '');
+  const query = { restype: 'container', comp: 'list', include: 'metadata', prefix };
+  let body: Buffer;
+  try {
+    ({ body } = await storage.send({ method: 'GET', path, query, maxBytes: listBytes }, context));
+  } catch (thrown) {
+    // A signature may allow reading and not listing; a container that is missing is found out there, too.
+    if (thrown instanceof Fault && /^SOURCE_(REFUSED|NOT_FOUND)$/.test(thrown.code)) return undefined;
+    throw thrown;
+  }
+  const list = parseStorageXml(body, 'EnumerationResults', storage.nameOf(path));
+  const found = new Map<string, string>();
+  for (const blob of childrenOf(childrenOf(list, 'Blobs')[0], 'Blob')) {
+    const [metadata] = childrenOf(blob, 'Metadata');
+    const key = Object.keys(metadata ?? {}).find(each => each.toLowerCase() === 'sequencenumber');
+    if (key !== undefined) found.set(textOf(blob, 'Name') ?? '', textOf(metadata, key) ?? '');
+  }
+  // More than a page has other things below the same name; what is asked for one by one is found all the same.
+  return textOf(list, 'NextMarker') ? undefined : found;
+}
+
 /**
  * The number of the last event that was processed; undefined where nobody has written a checkpoint yet.
  *
  * @throws Fault of the storage; SOURCE_ANSWER_INVALID for a checkpoint that cannot be understood
  */
-export async function readCheckpoint(
+async function readCheckpoint(
   storage: StorageClient,
   { plan, partition }: { plan: CheckpointPlan; partition: string },
   context: RequestContext,

@@ -33,9 +33,12 @@ export function unprocessed(state: PartitionState, checkpoint: bigint | undefine
  * The sum, and what of it is for the autoscaler: never more than keeps one replica for each partition busy, since
  * a partition has one consumer.
  */
-export function lagOf(counts: readonly bigint[], threshold: number): { total: bigint; capped: bigint } {
+export function lagOf(
+  counts: readonly bigint[],
+  { threshold, partitions }: { threshold: number; partitions: number },
+): { total: bigint; capped: bigint } {
   const sum = counts.reduce((all, each) => all + each, 0n);
   const total = sum > mostInt64 ? mostInt64 : sum;
-  const most = BigInt(counts.length) * BigInt(threshold);
-  return { total, capped: total / BigInt(threshold) > BigInt(counts.length) ? most : total };
+  const most = BigInt(partitions) * BigInt(threshold);
+  return { total, capped: total / BigInt(threshold) > BigInt(partitions) ? most : total };
 }

@@ -4,7 +4,7 @@ import type { ReadContext } from '../context.ts';
 import type { Measure } from '../define.ts';
 import type { EventHubClient } from './azure-event-hub.ts';
 import type { EventHubPlace } from './azure-event-hub-access.ts';
-import { type CheckpointPlan, readCheckpoint } from './azure-event-hub-checkpoints.ts';
+import { type CheckpointPlan, readCheckpoints } from './azure-event-hub-checkpoints.ts';
 import { isUntouched, lagOf, type PartitionState, unprocessed } from './azure-event-hub-lag.ts';
 import type { FilterPlan } from './azure-event-hub-scan.ts';
 
@@ -67,24 +67,24 @@ async function measure(
   context: Context,
 ): Promise<Measure> {
   const { place, plan, threshold, activation, stale, filter } = trigger;
-  const counts = await context.conn.withStorage(
+  // Nothing can have been processed of a partition that never had anything.
+  const used = partitions.filter(state => !isUntouched(state));
+  const checkpoints = await context.conn.withStorage(
     place.storage,
-    storage =>
-      Promise.all(
-        partitions.map(async state => {
-          // Nothing can have been processed of a partition that never had anything.
-          if (isUntouched(state)) return 0n;
-          const checkpoint = await readCheckpoint(storage, { plan, partition: state.id }, context);
-          const count = unprocessed(state, checkpoint, stale);
-          const after = checkpoint ?? state.first - 1n;
-          // Numbers that began anew lead nowhere from where the checkpoint is.
-          if (filter === undefined || count === 0n || after > state.last) return count;
-          const { hub } = place;
-          return await context.conn.scans.count(context.conn, { hub, filter, state, after }, context);
-        }),
-      ),
+    storage => readCheckpoints(storage, { plan, partitions: used.map(({ id }) => id) }, context),
     context,
   );
-  const { total, capped } = lagOf(counts, threshold);
+  const counts = await Promise.all(
+    used.map(async (state, index) => {
+      const checkpoint = checkpoints[index];
+      const count = unprocessed(state, checkpoint, stale);
+      const after = checkpoint ?? state.first - 1n;
+      // Numbers that began anew lead nowhere from where the checkpoint is.
+      if (filter === undefined || count === 0n || after > state.last) return count;
+      const { hub } = place;
+      return await context.conn.scans.count(context.conn, { hub, filter, state, after }, context);
+    }),
+  );
+  const { total, capped } = lagOf(counts, { threshold, partitions: partitions.length });
   return { value: Number(capped), active: total > BigInt(activation) };
 }
