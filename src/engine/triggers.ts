@@ -345,12 +345,18 @@ export class Triggers {
       }
     };
     while (!signal.aborted) {
-      await sources.follow(bound, listen, signal).catch(thrown => {
-        if (signal.aborted) return;
-        log.warn('a source stopped telling', { workload: this.#workload.key, fault: faultOf(thrown) });
-      });
+      const ended = await sources.follow(bound, listen, signal).then(
+        () => true,
+        thrown => {
+          if (!signal.aborted) {
+            log.warn('a source stopped telling', { workload: this.#workload.key, fault: faultOf(thrown) });
+          }
+          return false;
+        },
+      );
       if (!signal.aborted) over?.();
-      failures += 1;
+      // One that ends it in good order, as servers do now and then, is not failing.
+      failures = ended ? 1 : failures + 1;
       await sleep(clock, backoffMs(watchBackoff, failures, random), signal).catch(() => undefined);
     }
   }
