@@ -113,18 +113,23 @@ export class ServiceBusAmqp {
       return;
     }
     this.#receivers.add({ sender, entity });
+    let draining = false;
+    // One at a time: the library takes off credit only once a message is on its way.
     const flush = () => {
-      while (!this.silent && sender.sendable()) {
-        const message = this.#lockNext(entity);
-        if (message === undefined) return;
+      if (this.silent) return;
+      const message = sender.sendable() ? this.#lockNext(entity) : undefined;
+      if (message !== undefined) {
         sender.send(this.#encode(message, entity), Buffer.from(message.lockToken ?? '', 'hex'));
+        setImmediate(flush);
+      } else if (draining) {
+        draining = false;
+        sender.set_drained(true);
       }
     };
     sender.on('sendable', flush);
     sender.on('sender_draining', () => {
-      if (this.silent) return;
+      draining = true;
       flush();
-      sender.set_drained(true);
     });
     // A receiver that accepts what it is sent completes it, as in the protocol guide.
     sender.on('accepted', ({ delivery }: EventContext) => {

@@ -79,6 +79,10 @@ export class ServiceBus implements AsyncDisposable {
       this.#connections += 1;
       this.#sockets.add(socket);
       socket.on('close', () => this.#sockets.delete(socket)).on('error', () => {});
+      if (tls) {
+        http.emit('connection', socket);
+        return;
+      }
       // Both protocols are served at one port: the first bytes tell which is spoken.
       socket.once('data', chunk => {
         socket.pause();

@@ -70,7 +70,7 @@ export class AmqpRequests {
   /** One pair for all who ask; who gives up waiting for it does not take it from the others. */
   #pair(signal: AbortSignal): Promise<Pair> {
     const present = this.#links;
-    if (present !== undefined) return Promise.race([present, abortOf(signal, this.#connection.name)]);
+    if (present !== undefined) return orStopped(present, signal, this.#connection.name);
     const made = this.#make(signal);
     this.#links = made;
     made.catch(() => {
@@ -154,10 +154,17 @@ const statusCodes: Readonly<Record<number, FaultCode>> = {
   503: 'SOURCE_BUSY',
 };
 
-function abortOf(signal: AbortSignal, name: string): Promise<never> {
-  return new Promise((_, reject) => {
-    const stop = () => reject(networkFault(signal.reason, name, signal));
+/** What `work` comes to, or that it was not waited for any longer; nothing is left on a signal that lives on. */
+async function orStopped<T>(work: Promise<T>, signal: AbortSignal, name: string): Promise<T> {
+  let stop = () => {};
+  const stopped = new Promise<never>((_, reject) => {
+    stop = () => reject(networkFault(signal.reason, name, signal));
     if (signal.aborted) stop();
     else signal.addEventListener('abort', stop, { once: true });
   });
+  try {
+    return await Promise.race([work, stopped]);
+  } finally {
+    signal.removeEventListener('abort', stop);
+  }
 }
