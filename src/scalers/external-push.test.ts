@@ -4,7 +4,15 @@ import { hasGo } from '../../test/cluster/binaries.ts';
 import { engineBed, scaledJob, scaledObject, trigger } from '../../test/engine-bed.ts';
 import { type ExternalServer, type Said, startExternal } from '../../test/external-scaler.ts';
 import { startGoExternal } from '../../test/external-server.ts';
-import { mustBind, openContext, readContext, scalerContract, until } from '../../test/scaler-contract.ts';
+import {
+  faultFrom,
+  mustBind,
+  openContext,
+  readContext,
+  scalerContract,
+  until,
+} from '../../test/scaler-contract.ts';
+import type { GrpcChannel } from '../scaler/families/grpc.ts';
 import externalPush from './external-push.ts';
 
 scalerContract(externalPush, {
@@ -232,16 +240,15 @@ describe.skipIf(!(await hasGo()))('an external scaler in Go that tells by itself
     await using server = await startGoExternal();
     const params = { scalerAddress: server.address, value: '1', target: '1' };
     const bound = mustBind(externalPush, { params });
-    const stop = new AbortController();
     const conn = await bound.scaler.open(bound.params, openContext(AbortSignal.timeout(5000)));
-    const context = readContext(conn, stop.signal);
-    const specs = bound.scaler.watchMetrics?.(bound.params, context)[Symbol.asyncIterator]().next();
+    const context = readContext(conn as GrpcChannel, AbortSignal.timeout(5000));
+    const path = '/externalscaler.ExternalScaler/StreamMetricSpec';
 
     const told = await bound.scaler.watch?.(bound.params, context)[Symbol.asyncIterator]().next();
-    stop.abort();
+    const other = context.conn.listen({ path, message: Buffer.alloc(0) }, context.signal).next();
 
     expect(told).toEqual({ done: false, value: 'active' });
-    expect(await specs).toEqual({ done: true, value: undefined });
+    expect((await faultFrom(other)).code).toBe('NOT_SUPPORTED');
     await bound.scaler.close(conn);
   });
 });
