@@ -59,7 +59,12 @@ function row(name: string, param: Param<unknown>): string {
   const absent = param.optional || param.removed !== undefined ? 'none' : '**required**';
   const preset = param.default === undefined ? absent : `\`${param.default}\``;
   const sources = (param.from ?? ['metadata']).map(source => sourceNames[source]).join(', ');
-  const meaning = [param.doc, unitOf(param), param.removed === undefined ? '' : `Removed: ${param.removed}.`];
+  const meaning = [
+    param.doc,
+    unitOf(param),
+    param.deprecated === undefined ? '' : `Deprecated: ${param.deprecated}.`,
+    param.removed === undefined ? '' : `Removed: ${param.removed}.`,
+  ];
   return `| ${names} | ${kind} | ${preset} | ${sources} | ${meaning.filter(part => part !== '').join(' ')} |`.replace(
     /\n/g,
     ' ',
@@ -100,7 +105,7 @@ function facts(scaler: AnyScaler): string[] {
 
 const deliveryIntroduction = [
   'A ScaledJob has its messages delivered where its pod template mentions `KEDA_TASK_DATA`, which holds the message then,',
-  'or where it has `spec.eventide.delivery`.',
+  'or where it has `spec.eventide.delivery`; [an example](../../examples/task-processing.yaml).',
 ].join('\n');
 
 function targetOf({ describe, targetWords, targetParam, fixedTarget }: Scaler): string {

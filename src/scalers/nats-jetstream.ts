@@ -11,7 +11,7 @@ const authFirst = ['auth', 'metadata'] as const;
 export default defineScaler({
   type: 'nats-jetstream',
   doc: 'Counts how far one consumer of a stream in NATS JetStream is behind: messages it was not handed yet, and those it was handed and has not acknowledged. In a cluster the server that leads the consumer is asked. A consumer that is missing is an error.',
-  testedWith: { kind: 'real', with: 'NATS Server 2.9.10' },
+  testedWith: { kind: 'real', with: 'NATS Server 2.9' },
   params: {
     account: p.text({
       doc: 'Name of the account; `$G` where no accounts are set up.',

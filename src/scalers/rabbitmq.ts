@@ -36,7 +36,7 @@ const deliver: Delivery<Queue, Broker | Management> = rabbitDelivery;
 export default defineScaler({
   type: 'rabbitmq',
   doc: 'Counts the messages of one queue in RabbitMQ, or measures how fast they come and go. Over AMQP only messages that are ready are counted, over the management API also those that were handed out and not acknowledged. A queue that is missing is an error, not an empty one.',
-  testedWith: { kind: 'real', with: 'RabbitMQ 3.10.8' },
+  testedWith: { kind: 'real', with: 'RabbitMQ 3.10' },
   params: {
     queueName: p.text({ doc: 'The queue; with `useRegex` an expression for names of queues.' }),
     mode: p.choice(modes, {

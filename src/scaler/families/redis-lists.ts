@@ -38,7 +38,7 @@ export function redisLists(
   return defineScaler({
     type,
     doc,
-    testedWith: { kind: 'real', with: 'Redis 7.0.15' },
+    testedWith: { kind: 'real', with: 'Redis 7.0' },
     params: {
       listName: p.text({ doc: 'The list; a set, sorted set or hash is counted too.' }),
       listLength: p.integer({ doc: 'Entries per replica.', unit: 'entries', default: '5' }),

@@ -49,7 +49,7 @@ export function redisStreams(
   return defineScaler({
     type,
     doc,
-    testedWith: { kind: 'real', with: 'Redis 7.0.15' },
+    testedWith: { kind: 'real', with: 'Redis 7.0' },
     params: {
       stream: p.text({ doc: 'The stream.' }),
       consumerGroup: p.text({
