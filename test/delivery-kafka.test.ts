@@ -176,7 +176,7 @@ describe.skipIf(!kafkaInstalled)('topics of a real broker', () => {
       await vi.waitFor(() => {
         finishAll(world);
         expect(died).toBe(true);
-      }, 10_000);
+      }, 25_000);
       await first.close();
 
       const second = await start(world);
@@ -184,7 +184,7 @@ describe.skipIf(!kafkaInstalled)('topics of a real broker', () => {
         await second.fill();
         finishAll(world);
         expect(await committed()).toBe(shown(2, 2, 0));
-      }, 10_000);
+      }, 25_000);
       await settled(second.run);
 
       expect(textsOf(world)).toEqual([...texts].sort());
@@ -193,7 +193,7 @@ describe.skipIf(!kafkaInstalled)('topics of a real broker', () => {
       await second.run[Symbol.asyncDispose]();
       await second.close();
     },
-    30_000,
+    60_000,
   );
 
   it('begins where it is told to, and keeps to it', async () => {

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { setTimeout as pause } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { freeze } from './freeze.ts';
 
 const run = promisify(execFile);
 
@@ -87,7 +88,9 @@ function handle(child: ChildProcess, ended: () => boolean): ServerProcess {
       return ended();
     },
     stop,
-    freeze: () => void child.kill('SIGSTOP'),
+    freeze() {
+      if (child.pid !== undefined) freeze(child.pid);
+    },
     thaw: () => void child.kill('SIGCONT'),
     [Symbol.asyncDispose]: () => stop('SIGKILL'),
   };

@@ -1,6 +1,7 @@
 import process from 'node:process';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { authority, clientCertificate, clientKey } from '../../test/certificates.ts';
+import { freeze } from '../../test/freeze.ts';
 import { tcpServer } from '../../test/misbehaving-http.ts';
 import { noTokens } from '../../test/no-tokens.ts';
 import { type PostgresServer, postgresInstalled, startPostgres } from '../../test/postgres.ts';
@@ -477,7 +478,7 @@ describe.skipIf(!postgresInstalled)('postgresql, against a real server', () => {
       await using shared = await opened(own);
       const [pid] = await own.sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'eventide'");
 
-      process.kill(Number(pid), 'SIGSTOP');
+      freeze(Number(pid));
       const fault = await faultFrom(shared.ask('SELECT 1', AbortSignal.timeout(150)));
       const other = await shared.ask('SELECT 2');
       process.kill(Number(pid), 'SIGCONT');

@@ -238,7 +238,7 @@ clusterOf('autoscalers in a cluster', { hpaSyncSeconds: 1 }, cluster => {
       hpa => hpa?.metadata.ownerReferences?.[0]?.uid === before.uid,
     );
     expect(now?.metadata.ownerReferences).toHaveLength(1);
-  });
+  }, 90_000);
 
   describe('where none is wanted', () => {
     it('deletes its own and asks nothing more', async () => {

@@ -25,6 +25,7 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { afterAll, beforeAll, describe } from 'vitest';
 import { parse } from 'yaml';
+import { freeze } from '../freeze.ts';
 import { Api, type ApiOptions } from './api.ts';
 import { clusterBinaries, hasGo } from './binaries.ts';
 import { type Credential, kubeconfigOf, makeCertificate } from './credentials.ts';
@@ -194,7 +195,8 @@ export class Cluster extends Api {
 
   /** Makes a program silent without closing its connections, until `resume`. */
   pause(component: Component): void {
-    this.#control().processes.signal(component, 'SIGSTOP');
+    const pid = this.pid(component);
+    if (pid !== undefined) freeze(pid);
   }
 
   resume(component: Component): void {

@@ -2,6 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { type Azurite, startAzurite } from '../azurite.ts';
 import type { Installed } from '../e2e/eventide.ts';
+import { freeze } from '../freeze.ts';
 import { type ClusterObject, clusterOf, until } from './bed.ts';
 import { allSettled, deliverJobs, onceEach, successes, tasks } from './delivered-jobs.ts';
 import {
@@ -214,7 +215,7 @@ clusterOf('operators of which one leads', { control: true, flags }, cluster => {
     await delivered.send(texts);
     await delivered.waitFor(all => all.length > 20);
 
-    leader.child.kill('SIGSTOP');
+    freeze(leader.child.pid ?? 0);
     await standby.leads();
     leader.child.kill('SIGCONT');
     const code = await leader.ended;
