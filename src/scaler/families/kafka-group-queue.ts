@@ -85,7 +85,14 @@ export class GroupQueue {
     }
     await this.#catchUp(parts, at);
     if (taker.claims.length === 0 && taker.fault !== undefined) throw taker.fault;
-    return taker.claims;
+    // What was done while the rest was fetched, by who settles what an earlier process left, is not handed out again.
+    return taker.claims.filter(({ receipt }) => !this.#isDone(receipt));
+  }
+
+  #isDone(receipt: string): boolean {
+    const slash = receipt.lastIndexOf('/');
+    const part = this.#parts.get(receipt.slice(0, slash));
+    return part?.window.isDone(Number(receipt.slice(slash + 1))) ?? false;
   }
 
   /** Commits what was passed over without a message to be done: marks of transactions, and what was done before. */
