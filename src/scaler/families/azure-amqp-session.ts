@@ -50,17 +50,25 @@ export class AmqpNamespace implements AsyncDisposable {
     return (await this.#authorized(entity, asking)).connection;
   }
 
-  /** Asks the management of an entity. @throws Fault as `AmqpRequests.ask` does */
-  async manage(entity: string, question: AmqpQuestion, asking: Asking): Promise<AmqpMessage> {
-    const address = `${entity}/$management`;
-    const session = await this.#authorized(address, asking);
-    const node = session.nodes.get(address) ?? new AmqpRequests(session.connection, address);
-    session.nodes.set(address, node);
+  /**
+   * Asks a node that answers requests, by the right to an entity.
+   *
+   * @param question is told the token that was shown for the entity
+   * @throws Fault as `AmqpRequests.ask` does
+   */
+  async ask(
+    { node, entity }: { node: string; entity: string },
+    question: (token: string) => AmqpQuestion,
+    asking: Asking,
+  ): Promise<AmqpMessage> {
+    const { connection, nodes, tokens } = await this.#authorized(entity, asking);
+    const requests = nodes.get(node) ?? new AmqpRequests(connection, node);
+    nodes.set(node, requests);
     try {
-      return await node.ask(question, asking.signal);
+      return await requests.ask(question(tokens.get(entity)?.text ?? ''), asking.signal);
     } catch (thrown) {
       // A token that does not hold is not shown a second time.
-      if (thrown instanceof Fault && thrown.code === 'SOURCE_REFUSED') session.tokens.delete(address);
+      if (thrown instanceof Fault && thrown.code === 'SOURCE_REFUSED') tokens.delete(entity);
       throw thrown;
     }
   }

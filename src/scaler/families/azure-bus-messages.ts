@@ -159,7 +159,9 @@ export class BusMessages {
     request: { properties: Readonly<Record<string, string>>; body: Buffer },
     asking: Asking,
   ): Promise<AmqpMessage> {
-    return await this.#namespace.manage(path, { ...request, what: this.#nameOf(path) }, asking);
+    const node = `${path}/$management`;
+    const question = { ...request, what: this.#nameOf(path) };
+    return await this.#namespace.ask({ node, entity: node }, () => question, asking);
   }
 
   async #take(path: string, most: number, asking: Asking): Promise<LockedMessage[]> {

@@ -1,7 +1,8 @@
 import { deadline } from '../../base/deadline.ts';
 import { Fault } from '../../base/errors.ts';
 import type { AmqpMessage } from './azure-amqp-frames.ts';
-import type { Asking, EventHubClient } from './azure-event-hub.ts';
+import type { Asking } from './azure-amqp-session.ts';
+import type { EventHubClient } from './azure-event-hub.ts';
 import type { EventFilter } from './azure-event-hub-filter.ts';
 import type { PartitionState } from './azure-event-hub-lag.ts';
 

@@ -1,21 +1,14 @@
 import { Fault } from '../../base/errors.ts';
 import { networkFault } from '../../base/http.ts';
 import type { OpenContext } from '../context.ts';
-import { type AmqpConnection, type AmqpLinkEnd, connectAzureAmqp, type LinkWish } from './azure-amqp.ts';
+import type { AmqpLinkEnd, LinkWish } from './azure-amqp.ts';
 import { type AmqpMessage, codes, decodeMessage } from './azure-amqp-frames.ts';
-import { AmqpRequests } from './azure-amqp-requests.ts';
+import { AmqpNamespace, type Asking } from './azure-amqp-session.ts';
 import { type AmqpValue, amqp } from './azure-amqp-types.ts';
-import { type EventHubAccess, sharedAccessToken } from './azure-event-hub-access.ts';
+import type { EventHubAccess } from './azure-event-hub-access.ts';
 import type { PartitionState } from './azure-event-hub-lag.ts';
 import { EventScans } from './azure-event-hub-scan.ts';
 import { accountIdentity, openStorage, type StorageAccount, type StorageClient } from './azure-storage.ts';
-
-/** When and until when something is asked. */
-export interface Asking {
-  signal: AbortSignal;
-  /** Epoch milliseconds. */
-  now: number;
-}
 
 /** Where events are looked at, and for how long. */
 export interface PeekPlace {
@@ -28,23 +21,6 @@ export interface PeekPlace {
   enough: AbortSignal;
 }
 
-/** What the server knows of us, and until when (epoch milliseconds) that holds. */
-interface Token {
-  text: string;
-  renewAt: number;
-}
-
-interface Session {
-  connection: AmqpConnection;
-  cbs: AmqpRequests;
-  management: AmqpRequests;
-  /** By hub. */
-  tokens: Map<string, Token>;
-}
-
-/** How long a signature of ours holds, and how early the next one is made, in milliseconds. */
-const tokenMs = 3_600_000;
-const earlyMs = 900_000;
 /** A storage account that nobody has asked for so long is let go, in milliseconds. */
 const unusedMs = 600_000;
 /** Events asked for at a time while looking at them. */
@@ -59,14 +35,14 @@ export class EventHubClient implements AsyncDisposable {
   readonly scans = new EventScans();
   readonly #access: EventHubAccess;
   readonly #context: OpenContext;
-  #session: Session | undefined;
-  #opening: Promise<Session> | undefined;
+  readonly #namespace: AmqpNamespace;
   readonly #storages = new Map<string, { client: StorageClient; usedAt: number; users: number }>();
   #closed = false;
 
   constructor(access: EventHubAccess, context: OpenContext) {
     this.#access = access;
     this.#context = context;
+    this.#namespace = new AmqpNamespace(access, context);
   }
 
   /** The hub as sentences name it. */
@@ -106,7 +82,7 @@ export class EventHubClient implements AsyncDisposable {
    */
   async peek(place: PeekPlace, take: (event: AmqpMessage) => boolean, asking: Asking): Promise<void> {
     const { hub, group, partition, after, enough } = place;
-    const { connection } = await this.#authorized(hub, asking);
+    const connection = await this.#namespace.authorized(hub, asking);
     const what = `partition ${partition} of ${this.nameOf(hub)} in consumer group ${group}`;
     const { signal } = asking;
     let taken = 0;
@@ -178,7 +154,7 @@ export class EventHubClient implements AsyncDisposable {
     const storages = [...this.#storages.values()];
     this.#storages.clear();
     await Promise.all(storages.map(({ client }) => client[Symbol.asyncDispose]()));
-    await this.#session?.connection[Symbol.asyncDispose]();
+    await this.#namespace[Symbol.asyncDispose]();
   }
 
   async #letGo(now: number): Promise<void> {
@@ -196,95 +172,13 @@ export class EventHubClient implements AsyncDisposable {
     what: string,
     asking: Asking,
   ): Promise<ReadonlyMap<AmqpValue, AmqpValue>> {
-    const session = await this.#authorized(hub, asking);
-    const token = session.tokens.get(hub);
-    try {
-      const question = { operation: 'READ', ...properties, security_token: token?.text ?? '' };
-      const { body } = await session.management.ask({ properties: question, what }, asking.signal);
-      if (body instanceof Map) return body;
-      throw new Fault('SOURCE_ANSWER_INVALID', `${what} answered with something else than a map`);
-    } catch (thrown) {
-      // A token that does not hold is not shown a second time.
-      if (thrown instanceof Fault && thrown.code === 'SOURCE_REFUSED') session.tokens.delete(hub);
-      throw thrown;
-    }
-  }
-
-  /** A session that may look at the hub. */
-  async #authorized(hub: string, asking: Asking): Promise<Session> {
-    const session = await this.#opened(asking.signal);
-    const held = session.tokens.get(hub);
-    const { credential } = this.#access;
-    // The token source keeps one until it is to be renewed; what the server has not seen is shown to it.
-    if (credential.kind !== 'identity' && held !== undefined && asking.now < held.renewAt) return session;
-    const audience = `sb://${this.#access.host}/${hub}`;
-    const { text, expiresAt } = await this.#token(audience, asking);
-    if (held?.text === text && credential.kind === 'identity') return session;
-    const properties: Record<string, string | number> = {
-      operation: 'put-token',
-      type: credential.kind === 'identity' ? 'jwt' : 'servicebus.windows.net:sastoken',
-      name: audience,
-    };
-    if (expiresAt !== undefined) properties['expiration'] = expiresAt;
-    const what = this.nameOf(hub);
-    await session.cbs.ask({ properties, body: amqp.string(text), what }, asking.signal);
-    for (const [each, { renewAt }] of session.tokens) {
-      if (renewAt + earlyMs < asking.now) session.tokens.delete(each);
-    }
-    session.tokens.set(hub, { text, renewAt: (expiresAt ?? asking.now + tokenMs) - earlyMs });
-    return session;
-  }
-
-  async #token(
-    audience: string,
-    { now, signal }: Asking,
-  ): Promise<{ text: string; expiresAt: number | undefined }> {
-    const { credential } = this.#access;
-    switch (credential.kind) {
-      case 'key': {
-        const until = Math.floor((now + tokenMs) / 1000);
-        return { text: sharedAccessToken(audience, credential, until).reveal(), expiresAt: until * 1000 };
-      }
-      case 'signature':
-        return { text: credential.token.reveal(), expiresAt: undefined };
-      case 'identity': {
-        const { tokens, identity } = this.#context;
-        const token = await tokens.accessToken(identity, credential.scope, signal);
-        return { text: token.reveal(), expiresAt: undefined };
-      }
-    }
-  }
-
-  #opened(signal: AbortSignal): Promise<Session> {
-    if (this.#closed) return Promise.reject(this.#closedFault());
-    if (this.#session?.connection.open) return Promise.resolve(this.#session);
-    this.#opening ??= this.#open(signal).finally(() => {
-      this.#opening = undefined;
+    const question = (token: string) => ({
+      properties: { operation: 'READ', ...properties, security_token: token },
+      what,
     });
-    return this.#opening;
-  }
-
-  #closedFault(): Fault {
-    return new Fault('CANCELLED', `the connection to ${this.#access.host} was closed`);
-  }
-
-  async #open(signal: AbortSignal): Promise<Session> {
-    const { host, port, plain } = this.#access;
-    const { clientName, http } = this.#context;
-    const tls = plain ? {} : { tls: http.tls ?? {} };
-    const way = { ...tls, roots: http.roots, minTlsVersion: http.minTlsVersion };
-    const connection = await connectAzureAmqp({ host, port }, { ...way, host, clientName }, signal);
-    if (this.#closed) {
-      await connection[Symbol.asyncDispose]();
-      throw this.#closedFault();
-    }
-    this.#session = {
-      connection,
-      cbs: new AmqpRequests(connection, '$cbs'),
-      management: new AmqpRequests(connection, '$management'),
-      tokens: new Map(),
-    };
-    return this.#session;
+    const { body } = await this.#namespace.ask({ node: '$management', entity: hub }, question, asking);
+    if (body instanceof Map) return body;
+    throw new Fault('SOURCE_ANSWER_INVALID', `${what} answered with something else than a map`);
   }
 }
 
