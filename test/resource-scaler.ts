@@ -18,7 +18,13 @@ export function resourceTests(scaler: ResourceScaler): void {
         ...(metricType === undefined ? {} : { metricType }),
       },
       { metadata, auth: {}, env: {} },
-      { podIdentity: noIdentity, namespace: 'default', workload: 'app', triggerIndex: 0, asMetricSource: false },
+      {
+        podIdentity: noIdentity,
+        namespace: 'default',
+        workload: 'app',
+        triggerIndex: 0,
+        asMetricSource: false,
+      },
     );
 
   describe(`the ${scaler.type} trigger`, () => {

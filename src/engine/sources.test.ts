@@ -27,7 +27,13 @@ function bed() {
   });
   const readings = new Readings(sources, clock);
   const bound = (metadata: Record<string, string> = {}, kind: 'plain' | 'readMany' = 'plain') => {
-    const context = { podIdentity: noIdentity, namespace: 'shop', workload: 'app', triggerIndex: 0, asMetricSource: false };
+    const context = {
+      podIdentity: noIdentity,
+      namespace: 'shop',
+      workload: 'app',
+      triggerIndex: 0,
+      asMetricSource: false,
+    };
     const input = { metadata, auth: {}, env: {} };
     const binding = bindTrigger(source.scaler('test', kind), trigger(metadata), input, context);
     if (!binding.ok) throw new Error(JSON.stringify(binding.problems));
