@@ -10,6 +10,8 @@ export interface VmCloud extends AsyncDisposable {
   readonly queue: StubEntity;
   /** How many messages came a second time, and were dropped for it. */
   readonly duplicates: number;
+  /** Puts a message on the queue, as the scheduler does over HTTP. */
+  put(body: string): void;
   /** The Secret and the ConfigMap that the manifest refers to, with such a schedule. */
   manifests(schedule: unknown): string;
 }
@@ -49,6 +51,7 @@ export async function startVmCloud(machines: readonly string[], operationMs: num
     get duplicates() {
       return duplicates;
     },
+    put: body => void bus.send(queue, Buffer.from(body)),
     manifests: schedule => `apiVersion: v1
 kind: Secret
 metadata:

@@ -66,6 +66,7 @@ describe('the web crawler', () => {
       cloud.sendOthers(20);
       const run = eventide('run', '--json');
       await eventually(() => run.said().includes('No trigger is active; stays at 0.'), 30_000);
+      const early = run.said();
 
       cloud.sendSites(Array.from({ length: 8 }, (_, index) => sites.address(index + 1)));
       await eventually(async () => (await cloud.unprocessed()) === 0, 60_000);
@@ -75,6 +76,7 @@ describe('the web crawler', () => {
       const stored = [...(await cloud.stored()).values()];
 
       expect(stored.map(pages => pages.length)).toEqual(Array.from({ length: 8 }, () => pagesEach));
+      expect(early).not.toContain('goes from 0 to');
       expect(run.said()).toContain('goes from 0 to');
     },
     150_000,
