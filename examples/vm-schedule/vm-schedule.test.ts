@@ -16,7 +16,8 @@ import { startVmApi, type VmApi } from './vm-api.ts';
 const here = import.meta.dirname;
 const manifest = join(here, '..', 'vm-schedule.yaml');
 
-interface Program {
+/** Disposing it ends it as Ctrl-C does, with all that it has started. */
+interface Program extends AsyncDisposable {
   child: ReturnType<typeof spawn>;
   ended: Promise<number | null>;
   said(): string;
@@ -31,7 +32,15 @@ function start(args: readonly string[], env: Record<string, string> = {}, cwd = 
     });
   }
   const ended = once(child, 'close').then(([code]) => code as number | null);
-  return { child, ended, said: () => text };
+  return {
+    child,
+    ended,
+    said: () => text,
+    async [Symbol.asyncDispose]() {
+      child.kill('SIGINT');
+      await ended;
+    },
+  };
 }
 
 describe('an action', () => {
@@ -151,22 +160,23 @@ describe('the machines of the schedule', () => {
 
   it('start and stop once each, though the scheduler is killed and started again', async () => {
     const { api, queue } = cloud;
-    const [startAt, stopAt] = [Date.now() + 5000, Date.now() + 13_000];
+    const [startAt, stopAt] = [Date.now() + 5000, Date.now() + 20_000];
     const schedule = ['vm-1', 'vm-2', 'vm-3'].map((_, index) => machineFor(index + 1, startAt, stopAt));
     const files = join(folder, 'cloud.yaml');
     await writeFile(files, cloud.manifests(schedule));
     const settled = (operations: number) =>
       eventually(() => api.operations.length >= operations && queue.messages.length === 0, 40_000);
 
-    const run = start([installed.entry, 'run', '--json', manifest, files], {}, folder);
-    await settled(3);
-    run.child.kill('SIGINT');
-    await run.ended;
-    const again = start([installed.entry, 'run', '--json', manifest, files], {}, folder);
-    await eventually(() => cloud.duplicates >= 3, 30_000);
-    await settled(6);
-    again.child.kill('SIGINT');
-    await again.ended;
+    const command = [installed.entry, 'run', '--json', manifest, files];
+    {
+      await using _first = start(command, {}, folder);
+      await settled(3);
+    }
+    {
+      await using _second = start(command, {}, folder);
+      await eventually(() => cloud.duplicates >= 3, 30_000);
+      await settled(6);
+    }
 
     expect(api.operations.map(({ vm, action }) => `${action} ${vm}`).sort()).toEqual([
       ...[1, 2, 3].map(number => `deallocate vm-${number}`),

@@ -47,7 +47,16 @@ function eventide(...args: string[]) {
       text += chunk.toString();
     });
   }
-  return { child, ended: once(child, 'close'), said: () => text };
+  const ended = once(child, 'close');
+  return {
+    ended,
+    said: () => text,
+    /** Ends it as Ctrl-C does, with all that it has started. */
+    async [Symbol.asyncDispose]() {
+      child.kill('SIGINT');
+      await ended;
+    },
+  };
 }
 
 describe('the web crawler', () => {
@@ -64,15 +73,13 @@ describe('the web crawler', () => {
     'crawls every site, starts none for other events, and is gone at the end',
     async () => {
       cloud.sendOthers(20);
-      const run = eventide('run', '--json');
+      await using run = eventide('run', '--json');
       await eventually(() => run.said().includes('No trigger is active; stays at 0.'), 30_000);
       const early = run.said();
 
       cloud.sendSites(Array.from({ length: 8 }, (_, index) => sites.address(index + 1)));
       await eventually(async () => (await cloud.unprocessed()) === 0, 60_000);
       await eventually(() => run.said().includes('the cooldown is over: goes from'), 30_000);
-      run.child.kill('SIGINT');
-      await run.ended;
       const stored = [...(await cloud.stored()).values()];
 
       expect(stored.map(pages => pages.length)).toEqual(Array.from({ length: 8 }, () => pagesEach));
