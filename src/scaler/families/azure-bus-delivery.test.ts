@@ -222,6 +222,16 @@ describe('settling', () => {
     expect((await claimOne()).deliveryCount).toBe(2);
   });
 
+  it('gives back what is paused when it ends', async () => {
+    bus.send(queue, 'one');
+    const { receipt } = await claimOne();
+    await deliver.release(params, context(), receipt, 60_000);
+
+    await scaler.close(conn);
+
+    expect(queue.messages[0]?.lockToken).toBeUndefined();
+  });
+
   const extended = (receipt: string) => deliver.extend(params, context(), receipt);
   const acknowledged = (receipt: string) => deliver.acknowledge(params, context(), receipt);
   const released = (receipt: string) => deliver.release(params, context(), receipt, 0);

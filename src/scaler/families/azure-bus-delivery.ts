@@ -26,7 +26,7 @@ export function openBus(access: BusAccess, context: OpenContext): BusClient {
     messages,
     pauses,
     async [Symbol.asyncDispose]() {
-      pauses[Symbol.dispose]();
+      await pauses[Symbol.asyncDispose]();
       await Promise.all([admin[Symbol.asyncDispose](), namespace[Symbol.asyncDispose]()]);
     },
   };

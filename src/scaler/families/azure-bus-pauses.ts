@@ -14,12 +14,13 @@ interface Pause {
 /** How long one call may take, and after which time one that failed is tried again; milliseconds. */
 const callMs = 10_000;
 const againMs = 2_000;
+const closingMs = 2_000;
 
 /**
  * Keeps messages locked that are to be handed out again later: Service Bus gives back at once what is abandoned. A
- * pause ends early where we end, since then nobody renews the lock.
+ * pause ends early where we end, since then nobody renews the lock: what is paused is given back.
  */
-export class BusPauses implements Disposable {
+export class BusPauses implements AsyncDisposable {
   readonly #messages: BusMessages;
   readonly #pauses = new Set<Pause>();
   #timer: NodeJS.Timeout | undefined;
@@ -41,10 +42,17 @@ export class BusPauses implements Disposable {
     this.#schedule();
   }
 
-  [Symbol.dispose](): void {
+  /** Gives back what is paused, as far as that can be done in a moment; the rest comes again when its lock ends. */
+  async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);
+    const paused = [...this.#pauses];
     this.#pauses.clear();
+    using limit = deadline(undefined, closingMs);
+    const asking = { now: this.#epoch + performance.now(), signal: limit.signal };
+    await Promise.allSettled(
+      paused.map(({ path, lock }) => this.#messages.settle(path, lock, { status: 'abandoned' }, asking)),
+    );
   }
 
   #schedule(): void {
