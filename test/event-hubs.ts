@@ -19,6 +19,8 @@ interface Partition {
   first: bigint;
   last: bigint;
   events: Stored[];
+  /** Had events, and all of them have expired. */
+  emptied: boolean;
   receivers: Set<Receiver>;
 }
 
@@ -77,7 +79,13 @@ export class EventHubs implements AsyncDisposable {
   create(hub: string, partitions = 1): void {
     this.hubs.set(
       hub,
-      Array.from({ length: partitions }, () => ({ first: 0n, last: -1n, events: [], receivers: new Set() })),
+      Array.from({ length: partitions }, () => ({
+        first: 0n,
+        last: -1n,
+        events: [],
+        emptied: false,
+        receivers: new Set(),
+      })),
     );
   }
 
@@ -92,7 +100,16 @@ export class EventHubs implements AsyncDisposable {
       to.last += 1n;
       to.events.push({ ...event, sequence: to.last });
     }
+    to.emptied = false;
     for (const { flush } of to.receivers) flush();
+  }
+
+  /** Has the oldest events of a partition expire; without any, its numbers are both those of the last one. */
+  expire(hub: string, partition: number, count: number): void {
+    const from = this.#partition(hub, partition);
+    from.events.splice(0, count);
+    from.first = from.events[0]?.sequence ?? from.last;
+    from.emptied = from.events.length === 0;
   }
 
   async start(): Promise<void> {
@@ -239,7 +256,7 @@ export class EventHubs implements AsyncDisposable {
       last_enqueued_sequence_number: types.wrap_long(int64(state.last)),
       last_enqueued_offset: '-1',
       last_enqueued_time_utc: types.wrap_timestamp(1),
-      is_partition_empty: state.last === -1n,
+      is_partition_empty: state.last === -1n || state.emptied,
     };
     return { ...status(200, 'OK'), body: types.wrap_map(body) };
   }

@@ -2,6 +2,7 @@ import { defineScaler, refuse } from '../scaler/define.ts';
 import { EventHubClient } from '../scaler/families/azure-event-hub.ts';
 import { eventHubIdentity, eventHubPlace } from '../scaler/families/azure-event-hub-access.ts';
 import { checkpointPlan } from '../scaler/families/azure-event-hub-checkpoints.ts';
+import { eventHubDelivery } from '../scaler/families/azure-event-hub-delivery.ts';
 import { compileEventFilter, type EventFilter } from '../scaler/families/azure-event-hub-filter.ts';
 import { type EventHubTrigger, readHub, readHubs } from '../scaler/families/azure-event-hub-reading.ts';
 import { accountIdentity } from '../scaler/families/azure-storage.ts';
@@ -136,6 +137,7 @@ export default defineScaler<typeof params, EventHubClient, EventHubTrigger>({
   open: async ({ place }, context) => new EventHubClient(place.access, context),
   read: readHub,
   readMany: readHubs,
+  deliver: eventHubDelivery,
 });
 
 function filterOf(

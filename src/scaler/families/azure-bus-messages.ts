@@ -1,9 +1,10 @@
 import { Fault } from '../../base/errors.ts';
 import { networkFault } from '../../base/http.ts';
 import type { AmqpLinkEnd } from './azure-amqp.ts';
+import { bodyBytes } from './azure-amqp-body.ts';
 import { type AmqpMessage, codes, decodeMessage } from './azure-amqp-frames.ts';
 import type { AmqpNamespace, Asking } from './azure-amqp-session.ts';
-import { type AmqpValue, amqp, Described, fieldOf } from './azure-amqp-types.ts';
+import { amqp, fieldOf } from './azure-amqp-types.ts';
 
 /** A message that is locked for us. */
 export interface LockedMessage {
@@ -265,7 +266,7 @@ function lockedMessage(message: AmqpMessage, tag: Buffer): LockedMessage {
   return {
     // Numbers begin anew in a queue that is made anew, and times may be the same: both together are one message's.
     id: enqueuedAt === undefined ? String(sequence) : `${sequence}-${enqueuedAt}`,
-    body: bodyOf(body),
+    body: bodyBytes(body),
     lock: { sequence, token: tokenText(tag) },
     deliveryCount: typeof failed === 'number' ? failed + 1 : 1,
     enqueuedAt,
@@ -287,21 +288,4 @@ function tokenText(tag: Buffer): string {
     tag.subarray(8),
   ]);
   return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
-}
-
-/** Bytes and texts as they are; what else AMQP knows as JSON. */
-function bodyOf(body: AmqpValue): Uint8Array {
-  if (Buffer.isBuffer(body)) return body;
-  if (body === null) return Buffer.alloc(0);
-  return Buffer.from(typeof body === 'string' ? body : JSON.stringify(plain(body)), 'utf8');
-}
-
-function plain(value: AmqpValue): unknown {
-  if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : String(value);
-  if (Buffer.isBuffer(value)) return value.toString('base64');
-  if (value instanceof Described) return plain(value.value);
-  if (value instanceof Map) {
-    return Object.fromEntries([...value].map(([key, each]) => [String(plain(key)), plain(each)]));
-  }
-  return Array.isArray(value) ? value.map(plain) : value;
 }

@@ -4,6 +4,8 @@ export interface PartitionState {
   /** Sequence numbers of the oldest and the newest event. */
   first: bigint;
   last: bigint;
+  /** Nothing is left in it, whatever the numbers are. */
+  isEmpty?: boolean;
 }
 
 const mostInt64 = 2n ** 63n - 1n;

@@ -19,11 +19,15 @@ export interface PeekPlace {
   after: bigint;
   /** Aborted once it is enough, whatever was seen. */
   enough: AbortSignal;
+  /** Events asked for at a time; 64 unless told. */
+  atOnce?: number;
+  /** What can be done where the consumers have the partition for themselves. */
+  advice?: string;
 }
 
 /** A storage account that nobody has asked for so long is let go, in milliseconds. */
 const unusedMs = 600_000;
-/** Events asked for at a time while looking at them. */
+/** Events asked for at a time while looking at them, unless told. */
 const peekedAtOnce = 64;
 
 /**
@@ -71,7 +75,7 @@ export class EventHubClient implements AsyncDisposable {
     if (first === undefined || last === undefined) {
       throw new Fault('SOURCE_ANSWER_INVALID', `${what} does not say which events it has`);
     }
-    return { id, first, last };
+    return { id, first, last, isEmpty: body.get('is_partition_empty') === true };
   }
 
   /**
@@ -81,7 +85,7 @@ export class EventHubClient implements AsyncDisposable {
    * @throws Fault of the source; SOURCE_REFUSED where a consumer of the group has the partition for itself
    */
   async peek(place: PeekPlace, take: (event: AmqpMessage) => boolean, asking: Asking): Promise<void> {
-    const { hub, group, partition, after, enough } = place;
+    const { hub, group, partition, after, enough, atOnce = peekedAtOnce, advice } = place;
     const connection = await this.#namespace.authorized(hub, asking);
     const what = `partition ${partition} of ${this.nameOf(hub)} in consumer group ${group}`;
     const { signal } = asking;
@@ -106,13 +110,13 @@ export class EventHubClient implements AsyncDisposable {
             seen = take(decodeMessage(bytes));
             if (seen) return resolve();
             taken += 1;
-            if (taken % peekedAtOnce === 0) allow();
+            if (taken % atOnce === 0) allow();
           },
-          over: fault => reject(explained(fault, what)),
+          over: fault => reject(explained(fault, what, advice)),
         };
         link = connection.attach(wish, signal);
-        const allow = () => void link?.then(end => end.allow(peekedAtOnce));
-        link.then(allow, thrown => reject(explained(thrown, what)));
+        const allow = () => void link?.then(end => end.allow(atOnce));
+        link.then(allow, thrown => reject(explained(thrown, what, advice)));
       });
     } finally {
       seen = true;
@@ -198,9 +202,13 @@ function sourceOf(address: string, after: bigint): Buffer {
 }
 
 /** A consumer with an epoch keeps others of its group away: what can be done about it is not in Azure's sentence. */
-function explained(fault: Fault, what: string): Fault {
+function explained(
+  fault: Fault,
+  what: string,
+  advice = 'give filterConsumerGroup a group of its own',
+): Fault {
   const stolen = /link:stolen|epoch|receiver/i.test(fault.message) && fault.code !== 'SOURCE_UNREACHABLE';
   if (!stolen) return fault;
-  const advice = `${what} cannot be looked at while its consumers have it for themselves; give filterConsumerGroup a group of its own`;
-  return new Fault('SOURCE_REFUSED', advice, { cause: fault });
+  const sentence = `${what} cannot be looked at while its consumers have it for themselves; ${advice}`;
+  return new Fault('SOURCE_REFUSED', sentence, { cause: fault });
 }

@@ -97,8 +97,10 @@ export interface StorageRequest {
   /** Parts of the path below the account, not yet encoded. */
   path: readonly string[];
   query?: Readonly<Record<string, string>>;
-  /** An XML document. */
+  /** XML, unless the headers say otherwise. */
   body?: string;
+  /** Names in lower case. */
+  headers?: Readonly<Record<string, string>>;
   /** Refuse an answer larger than this; 4 MiB unless told. */
   maxBytes?: number;
 }
@@ -157,7 +159,7 @@ type Prepared = Required<Pick<HttpRequest, 'method' | 'headers'>> & {
 };
 
 function prepare(
-  { method, path, query = {}, body, maxBytes }: StorageRequest,
+  { method, path, query = {}, body, headers: more, maxBytes }: StorageRequest,
   endpoint: string,
   { clientName, now }: { clientName: string; now: number },
 ): Prepared {
@@ -176,6 +178,7 @@ function prepare(
     'x-ms-version': apiVersion,
   };
   if (body !== undefined) headers['content-type'] = 'application/xml';
+  Object.assign(headers, more);
   return { method, url, headers, body: body === undefined ? undefined : Buffer.from(body, 'utf8'), maxBytes };
 }
 

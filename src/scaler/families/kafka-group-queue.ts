@@ -22,7 +22,7 @@ import {
 } from './kafka-messages.ts';
 import { type OffsetsAsk, paused } from './kafka-offsets.ts';
 import { type KafkaRecord, readBatches } from './kafka-records.ts';
-import { PartitionWindow, readDone, writeDone } from './kafka-window.ts';
+import { PartitionWindow, readDone, writeDone } from './partition-window.ts';
 
 /** A message by its place. */
 export interface RecordPlace {

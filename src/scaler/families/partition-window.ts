@@ -1,4 +1,4 @@
-/** Where a group is in a partition, as its broker keeps it. */
+/** Where a group is in a partition, as it is kept for us. */
 export interface Committed {
   /** Everything before it is done. */
   offset: number;
@@ -44,13 +44,13 @@ export class PartitionWindow {
     return { offset, done: new Set([...this.#done].filter(each => each >= offset)) };
   }
 
-  /** Whether more is done in a row than the broker knows. */
+  /** Whether more is done in a row than was committed. */
   get isBehind(): boolean {
     return this.#first() > this.#seen;
   }
 
   /**
-   * Takes in what the broker keeps, which another process may have moved on; or somebody may have set the group back
+   * Takes in what is committed, which another process may have moved on; or somebody may have set the group back
    * to have messages again, and then that counts.
    */
   merge({ offset, done }: Committed): void {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { PartitionWindow, readDone, windowSize, writeDone } from './kafka-window.ts';
+import { PartitionWindow, readDone, windowSize, writeDone } from './partition-window.ts';
 
 const time = { now: 1000, until: 2000 };
 const begun = (offset = 0, ...done: number[]) => new PartitionWindow({ offset, done: new Set(done) });
