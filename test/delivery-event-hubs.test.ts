@@ -64,6 +64,21 @@ const groupPath = () => `127.0.0.1:${hubs.port}/${hub}/jobs`.toLowerCase();
 const checkpointBlob = (partition: number) =>
   container.getBlockBlobClient(`${groupPath()}/checkpoint/${partition}`);
 
+/** A connection string of the storage that is a signature for these rights. */
+function signatureFor(rights: string): string {
+  const values = {
+    expiresOn: new Date(Date.now() + 3_600_000),
+    protocol: SASProtocol.HttpsAndHttp,
+    permissions: AccountSASPermissions.parse(rights),
+    services: AccountSASServices.parse('b').toString(),
+    resourceTypes: AccountSASResourceTypes.parse('co').toString(),
+  };
+  const key = new StorageSharedKeyCredential(azuriteAccount.name, azuriteAccount.key);
+  const token = generateAccountSASQueryParameters(values, key);
+  const url = `http://127.0.0.1:${azurite.ports.blob}/${azuriteAccount.name}`;
+  return `BlobEndpoint=${url};SharedAccessSignature=${token}`;
+}
+
 /** The metadata of a checkpoint; undefined where there is none. */
 async function checkpoint(partition: number): Promise<Record<string, string> | undefined> {
   const blob = checkpointBlob(partition);
@@ -122,7 +137,7 @@ describe('by itself', () => {
       ...(connection === undefined ? {} : { connection }),
     };
     const bound = mustBind(scaler, { params: named, auth: { ...auth, ...other } });
-    const { params } = bound;
+    let { params } = bound;
     const conn = await scaler.open(params as never, openContext(signal));
     const deliver = bound.scaler.deliver as Delivery<unknown, unknown>;
     // What was looked at a moment ago is not looked at again: each call is a little later.
@@ -150,6 +165,11 @@ describe('by itself', () => {
         }),
       read: () => scaler.read(params as never, readContext(conn, signal) as never),
       queueId: () => deliver.queueId(params),
+      /** The storage is entered with something else from now on. */
+      enterStorageWith(other: string) {
+        const changed = { ...auth, storageConnection: other };
+        ({ params } = mustBind(scaler, { params: named, auth: changed }));
+      },
       [Symbol.asyncDispose]: () => scaler.close(conn as never),
     };
   }
@@ -416,21 +436,24 @@ describe('by itself', () => {
 
   it('hands out nothing where the container is missing, or nothing may be written to it', async () => {
     send(0, 'a');
-    const until = { expiresOn: new Date(Date.now() + 3_600_000), protocol: SASProtocol.HttpsAndHttp };
-    const rights = {
-      permissions: AccountSASPermissions.parse('rl'),
-      services: AccountSASServices.parse('b').toString(),
-      resourceTypes: AccountSASResourceTypes.parse('co').toString(),
-    };
-    const key = new StorageSharedKeyCredential(azuriteAccount.name, azuriteAccount.key);
-    const token = generateAccountSASQueryParameters({ ...rights, ...until }, key);
-    const readOnly = `BlobEndpoint=http://127.0.0.1:${azurite.ports.blob}/${azuriteAccount.name};SharedAccessSignature=${token}`;
     await using missing = await opened({ blobContainer: 'not-there' });
-    await using reader = await opened({}, readOnly);
+    await using reader = await opened({}, signatureFor('rl'));
 
     const faults = [await faultFrom(missing.claim()), await faultFrom(reader.claim())];
 
     expect(faults.map(({ code }) => code)).toEqual(['SOURCE_NOT_FOUND', 'SOURCE_REFUSED']);
+  });
+
+  it('keeps what it holds while the credentials of the storage change', async () => {
+    send(0, 'a', 'b');
+    await using queue = await opened({}, signatureFor('rlwc'));
+    const claims = await queue.claim();
+
+    queue.enterStorageWith(azurite.connectionString);
+
+    expect(await queue.claim()).toEqual([]);
+    await queue.acknowledge(named(claims, 'a'));
+    expect(await checkpoint(0)).toEqual({ sequencenumber: '0', offset: '0' });
   });
 
   it('goes on over a new connection after the server was restarted, and loses nothing', async () => {

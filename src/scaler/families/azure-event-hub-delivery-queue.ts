@@ -2,7 +2,6 @@ import { setMaxListeners } from 'node:events';
 import { deadline } from '../../base/deadline.ts';
 import { Fault, faultOf } from '../../base/errors.ts';
 import type { Claim } from '../delivery.ts';
-import { bodyBytes } from './azure-amqp-body.ts';
 import type { AmqpMessage } from './azure-amqp-frames.ts';
 import type { Asking } from './azure-amqp-session.ts';
 import type { EventHubClient } from './azure-event-hub.ts';
@@ -12,23 +11,23 @@ import {
   readDeliveryCheckpoint,
   writeDeliveryCheckpoint,
 } from './azure-event-hub-delivery-checkpoint.ts';
+import {
+  type EventPlace,
+  exact,
+  nothing,
+  placeText,
+  positionIn,
+  sequenceOf,
+  type TakenFrom,
+  Taker,
+} from './azure-event-hub-delivery-events.ts';
 import { isUntouched, type PartitionState } from './azure-event-hub-lag.ts';
 import type { EventHubTrigger } from './azure-event-hub-reading.ts';
 import { PartitionWindow } from './partition-window.ts';
 
-/** An event by its place. */
-export interface EventPlace {
-  partition: string;
-  sequence: number;
-}
-
-interface Part {
-  id: string;
-  window: PartitionWindow;
+interface Part extends TakenFrom {
   /** The blob as it was last read or written. */
   blob: Pick<DeliveryCheckpoint, 'name' | 'etag'> | undefined;
-  /** What Event Hubs calls the position of events from the last one before the checkpoint on, by their numbers. */
-  positions: Map<number, string>;
   /** More is done than the blob says. */
   dirty: boolean;
   /** What the hub said of it last, and when (epoch milliseconds). */
@@ -37,7 +36,7 @@ interface Part {
 }
 
 /** How long events are waited for that the hub says are there, in milliseconds. */
-const claimMs = 1000;
+const claimMs = 2000;
 const eventMs = 5000;
 /** Event Hubs answers 50 questions about partitions a second in a namespace; so many of them are ours, one each. */
 const questionMs = 50;
@@ -47,7 +46,6 @@ const idsMs = 60_000;
 const mostAtOnce = 64;
 /** So many partitions are looked at at once, even where a single event is wanted. */
 const fewestPartitions = 4;
-const mostClaimBytes = 16 * 1024 * 1024;
 const mostTries = 5;
 const advice = 'delivery needs a consumerGroup for itself';
 
@@ -56,8 +54,9 @@ const advice = 'delivery needs a consumerGroup for itself';
  * alone; what is done is in the blob of the partition before anybody is told so.
  */
 export class HubQueue {
+  /** As it is now: its filter and the credentials of its storage may change. */
+  trigger: EventHubTrigger;
   readonly #client: EventHubClient;
-  readonly #trigger: EventHubTrigger;
   readonly #parts = new Map<string, Part>();
   /** What is read of a blob and what is written to it never overlap. */
   readonly #turns = new Map<string, Promise<unknown>>();
@@ -65,14 +64,14 @@ export class HubQueue {
   #ids: { ids: readonly string[]; at: number } | undefined;
 
   constructor(client: EventHubClient, trigger: EventHubTrigger) {
+    this.trigger = trigger;
     this.#client = client;
-    this.#trigger = trigger;
   }
 
   async claim(wish: { most: number; until: number }, at: Asking): Promise<Claim[]> {
     setMaxListeners(0, at.signal);
     const ids = await this.#partitions(at);
-    const taker = new Taker(this.#trigger, wish, at.now);
+    const taker = new Taker(this.trigger, wish, at.now);
     this.#claims += 1;
     // Begins with another partition each time, so that none waits for the others to be empty.
     const first = this.#claims % ids.length;
@@ -126,7 +125,7 @@ export class HubQueue {
    * @throws Fault of the source; SOURCE_TIMEOUT where it is there and is not shown
    */
   async event({ partition, sequence }: EventPlace, at: Asking): Promise<AmqpMessage | undefined> {
-    const { place, plan } = this.#trigger;
+    const { place, plan } = this.trigger;
     const { hub } = place;
     const { first, last, isEmpty } = await this.#client.partition(hub, partition, at);
     if (isEmpty || sequence < first || sequence > last) return undefined;
@@ -166,7 +165,7 @@ export class HubQueue {
 
   async #partitions(at: Asking): Promise<readonly string[]> {
     if (this.#ids !== undefined && isSince(this.#ids.at, idsMs, at.now)) return this.#ids.ids;
-    const ids = await this.#client.partitions(this.#trigger.place.hub, at);
+    const ids = await this.#client.partitions(this.trigger.place.hub, at);
     this.#ids = { ids, at: at.now };
     return ids;
   }
@@ -181,14 +180,14 @@ export class HubQueue {
     }
     const part = await this.#inTurn(id, () => this.#takeInBlob(id, at));
     // Asked for after the checkpoint, which can only be ahead of it then where the hub was made anew.
-    const state = await this.#client.partition(this.#trigger.place.hub, id, at);
+    const state = await this.#client.partition(this.trigger.place.hub, id, at);
     part.state = state;
     part.stateAt = at.now;
     return { part, state };
   }
 
   async #claimFrom(id: string, { taker, among }: { taker: Taker; among: number }, at: Asking): Promise<void> {
-    const { place, plan } = this.#trigger;
+    const { place, plan } = this.trigger;
     const { hub } = place;
     const { part, state } = await this.#lookedAt(id, among, at);
     if (isUntouched(state)) return;
@@ -211,7 +210,7 @@ export class HubQueue {
 
   /** Takes in what the blob of a partition says now. */
   async #takeInBlob(id: string, at: Asking): Promise<Part> {
-    const { place, plan } = this.#trigger;
+    const { place, plan } = this.trigger;
     const read = await this.#client.withStorage(
       place.storage,
       storage => readDeliveryCheckpoint(storage, { plan, partition: id }, at),
@@ -239,13 +238,13 @@ export class HubQueue {
 
   /** Where a group begins that has no checkpoint: with all that is there, which is also what is counted. */
   async #beginning(id: string, at: Asking): Promise<number> {
-    const { first } = await this.#client.partition(this.#trigger.place.hub, id, at);
+    const { first } = await this.#client.partition(this.trigger.place.hub, id, at);
     return exact(first);
   }
 
   /** Writes what is done, on top of what the blob has, should another process be at work. */
   async #write(part: Part, at: Asking): Promise<void> {
-    const { place, plan } = this.#trigger;
+    const { place, plan } = this.trigger;
     for (let tries = 0; tries < mostTries; tries += 1) {
       const { offset, done } = part.window.committed;
       part.dirty = false;
@@ -297,95 +296,5 @@ function beginOf({ window }: Part, { first, last, isEmpty }: PartitionState, now
 
 const isSince = (then: number, ms: number, now: number) => now >= then && now - then < ms;
 
-const nothing: ReadonlySet<number> = new Set();
-
-/** Takes events until there are enough. */
-class Taker {
-  readonly claims: { place: EventPlace; claim: Claim }[] = [];
-  fault: Fault | undefined;
-  readonly #trigger: EventHubTrigger;
-  readonly #most: number;
-  readonly #time: { now: number; until: number };
-  #bytes = 0;
-
-  constructor(trigger: EventHubTrigger, wish: { most: number; until: number }, now: number) {
-    this.#trigger = trigger;
-    this.#most = wish.most;
-    this.#time = { now, until: wish.until };
-  }
-
-  get room(): number {
-    return this.#most - this.claims.length;
-  }
-
-  get hasRoom(): boolean {
-    return this.room > 0 && this.#bytes < mostClaimBytes;
-  }
-
-  /** Takes the events of a partition in order; the answer is whether no more are wanted. */
-  from(part: Part, { begin, last }: { begin: number; last: number }): (event: AmqpMessage) => boolean {
-    const { window } = part;
-    const { place, filter } = this.#trigger;
-    let cursor = begin;
-    return event => {
-      const sequence = sequenceOf(event, place.hub);
-      if (sequence < cursor) return false;
-      window.passed(cursor, sequence, nothing);
-      if (!this.hasRoom || !window.hasRoom(sequence)) return true;
-      cursor = sequence + 1;
-      part.positions.set(sequence, positionIn(event));
-      if (filter?.matches(event) ?? true) {
-        const deliveryCount = window.offer(sequence, this.#time);
-        if (deliveryCount !== undefined) this.#add({ partition: part.id, sequence }, event, deliveryCount);
-      } else {
-        window.passed(sequence, cursor, nothing);
-      }
-      return sequence >= last || !this.hasRoom;
-    };
-  }
-
-  #add(place: EventPlace, event: AmqpMessage, deliveryCount: number): void {
-    const body = bodyBytes(event.body);
-    this.#bytes += body.length;
-    const enqueued = event.annotations.get('x-opt-enqueued-time');
-    const claim: Claim = {
-      messageId: eventId(place, event),
-      body,
-      receipt: placeText(place),
-      deliveryCount,
-      lockedUntil: this.#time.until,
-      ...(enqueued instanceof Date ? { sentAt: enqueued.getTime() } : {}),
-    };
-    this.claims.push({ place, claim });
-  }
-}
-
-/** Numbers begin anew in a hub that is made anew; with the time they are one event's. */
-export function eventId(place: EventPlace, { annotations }: AmqpMessage): string {
-  const enqueued = annotations.get('x-opt-enqueued-time');
-  return enqueued instanceof Date ? `${placeText(place)}-${enqueued.getTime()}` : placeText(place);
-}
-
-export const placeText = ({ partition, sequence }: EventPlace) => `${partition}/${sequence}`;
-
 const lost = (place: EventPlace) =>
   new Fault('MESSAGE_LOST', `event ${placeText(place)} was settled already`);
-
-function sequenceOf({ annotations }: AmqpMessage, hub: string): number {
-  const sequence = annotations.get('x-opt-sequence-number');
-  if (typeof sequence === 'bigint') return exact(sequence);
-  throw new Fault('SOURCE_ANSWER_INVALID', `sent an event of ${hub} without a sequence number`);
-}
-
-function positionIn({ annotations }: AmqpMessage): string {
-  const position = annotations.get('x-opt-offset');
-  return typeof position === 'string' || typeof position === 'bigint' ? String(position) : beforeAllEvents;
-}
-
-function exact(sequence: bigint): number {
-  if (sequence >= 0n && sequence <= BigInt(Number.MAX_SAFE_INTEGER)) return Number(sequence);
-  throw new Fault(
-    'SOURCE_ANSWER_INVALID',
-    `has events with the number ${sequence}, which cannot be counted on`,
-  );
-}

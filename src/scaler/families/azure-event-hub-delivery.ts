@@ -2,27 +2,28 @@ import { Fault } from '../../base/errors.ts';
 import type { ReadContext } from '../context.ts';
 import type { Delivery, Receipt } from '../delivery.ts';
 import type { EventHubClient } from './azure-event-hub.ts';
+import { type EventPlace, eventId } from './azure-event-hub-delivery-events.ts';
 import { keepPoison } from './azure-event-hub-delivery-poison.ts';
-import { type EventPlace, eventId, HubQueue } from './azure-event-hub-delivery-queue.ts';
+import { HubQueue } from './azure-event-hub-delivery-queue.ts';
 import type { EventHubTrigger } from './azure-event-hub-reading.ts';
-import { accountIdentity } from './azure-storage.ts';
+import { serviceUrl } from './azure-storage.ts';
 
 type Context = ReadContext<EventHubClient>;
 
 /** Nobody but us knows of a claim, so it only has to outlast the pauses between extensions. */
 const lockMs = 60_000;
 
-/** The queues of each namespace that is open, by hub, group, checkpoints and filter. */
+/** The queues of each namespace that is open, by hub, group and checkpoints. */
 const queues = new WeakMap<EventHubClient, Map<string, HubQueue>>();
 
 function queueOf(trigger: EventHubTrigger, { conn }: Context): HubQueue {
   insistOnMetadata(trigger);
   const known = queues.get(conn) ?? new Map<string, HubQueue>();
   queues.set(conn, known);
-  const { plan, place, filter } = trigger;
-  const key = JSON.stringify([plan, place.hub, accountIdentity(place.storage), filter?.key]);
+  const key = JSON.stringify([trigger.plan, serviceUrl(trigger.place.storage)]);
   const queue = known.get(key) ?? new HubQueue(conn, trigger);
   known.set(key, queue);
+  queue.trigger = trigger;
   return queue;
 }
 
