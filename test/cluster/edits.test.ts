@@ -1,30 +1,14 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import type { Installed } from '../e2e/eventide.ts';
+import { expect, it } from 'vitest';
 import { ApiError } from './api.ts';
 import { type ClusterObject, clusterOf } from './bed.ts';
-import { installOperator, type RunningOperator, startOperator } from './operator.ts';
-import { promptly, type ScalingGround, scalingGround } from './scaling-ground.ts';
+import { operated, promptly } from './scaling-ground.ts';
 
 const conditionOf = (object: ClusterObject | undefined, type: string) =>
   object?.['status']?.conditions?.find((each: { type: string }) => each.type === type);
 
 clusterOf('the operator, while others write too', { hpaSyncSeconds: 2 }, cluster => {
-  let installed: Installed;
-  let operator: RunningOperator;
-  let ground: ScalingGround;
-
-  beforeAll(async () => {
-    installed = await installOperator(cluster());
-    operator = await startOperator(cluster(), installed);
-    await operator.leads();
-    ground = await scalingGround(cluster());
-  }, 120_000);
-  afterAll(async () => {
-    await operator?.[Symbol.asyncDispose]();
-    await ground?.[Symbol.asyncDispose]();
-    await installed?.[Symbol.asyncDispose]();
-  });
+  const on = operated(cluster);
 
   /** How often the API server was asked to write such a thing. */
   async function writes(resource: string, subresource = ''): Promise<number> {
@@ -38,33 +22,33 @@ clusterOf('the operator, while others write too', { hpaSyncSeconds: 2 }, cluster
 
   const ready = (name: string) =>
     cluster().waitFor(
-      ground.paths.scaledObject(name),
+      on.ground.paths.scaledObject(name),
       object => conditionOf(object, 'Ready')?.status === 'True',
     );
 
   it('follows a ScaledObject that is edited ten times a second, and writes little about it', async () => {
-    ground.prometheus.set(30, 'edited');
-    await ground.scale('edited', { spec: { maxReplicaCount: 1 } });
+    on.ground.prometheus.set(30, 'edited');
+    await on.ground.scale('edited', { spec: { maxReplicaCount: 1 } });
     await ready('edited');
-    await ground.replicas('edited', 1);
+    await on.ground.replicas('edited', 1);
     const [statusBefore, hpaBefore, warned] = [
       await writes('scaledobjects', 'status'),
       await writes('horizontalpodautoscalers'),
-      operator.log.length,
+      on.operator.log.length,
     ];
 
     for (let edit = 2; edit <= 60; edit += 1) {
-      await cluster().patch(ground.paths.scaledObject('edited'), {
+      await cluster().patch(on.ground.paths.scaledObject('edited'), {
         spec: { maxReplicaCount: 1 + (edit % 19) },
       });
       await pause(100);
     }
-    await cluster().patch(ground.paths.scaledObject('edited'), { spec: { maxReplicaCount: 20 } });
-    await ground.replicas('edited', 20);
+    await cluster().patch(on.ground.paths.scaledObject('edited'), { spec: { maxReplicaCount: 20 } });
+    await on.ground.replicas('edited', 20);
 
-    const hpa = await cluster().get(ground.paths.autoscaler('edited'));
-    const events = await ground.events('edited');
-    const log = operator.log.slice(warned);
+    const hpa = await cluster().get(on.ground.paths.autoscaler('edited'));
+    const events = await on.ground.events('edited');
+    const log = on.operator.log.slice(warned);
     expect(hpa?.['spec'].maxReplicas).toBe(20);
     // Its conditions and its replicas stay as they are: there is next to nothing to write.
     expect((await writes('scaledobjects', 'status')) - statusBefore).toBeLessThan(5);
@@ -74,17 +58,17 @@ clusterOf('the operator, while others write too', { hpaSyncSeconds: 2 }, cluster
   }, 90_000);
 
   it('gets its way, and leaves others theirs, where they edit the same objects all the time', async () => {
-    ground.prometheus.set(2, 'contested');
-    await ground.scale('contested', { spec: promptly });
+    on.ground.prometheus.set(2, 'contested');
+    await on.ground.scale('contested', { spec: promptly });
     await ready('contested');
-    await ground.replicas('contested', 2);
-    const { scaledObject, autoscaler, deployment } = ground.paths;
+    await on.ground.replicas('contested', 2);
+    const { scaledObject, autoscaler, deployment } = on.ground.paths;
     const [so, hpa, target] = [scaledObject('contested'), autoscaler('contested'), deployment('contested')];
     let over = false;
     const again = async (work: (turn: number) => Promise<unknown>) => {
       for (let turn = 0; !over; turn += 1) {
         await work(turn).catch(thrown => {
-          // What is being deleted or was just written by the operator.
+          // What is being deleted or was just written by the on.operator.
           if (!(thrown instanceof ApiError && [404, 409, 422].includes(thrown.status))) throw thrown;
         });
         await pause(20);
@@ -105,10 +89,10 @@ clusterOf('the operator, while others write too', { hpaSyncSeconds: 2 }, cluster
       again(turn => cluster().patch(target, { metadata: { annotations: { turn: String(turn) } } })),
     ];
     await pause(1_500);
-    ground.prometheus.set(6, 'contested');
-    await ground.replicas('contested', 6);
-    ground.prometheus.set(0, 'contested');
-    await ground.replicas('contested', 0);
+    on.ground.prometheus.set(6, 'contested');
+    await on.ground.replicas('contested', 6);
+    on.ground.prometheus.set(0, 'contested');
+    await on.ground.replicas('contested', 0);
     over = true;
     await Promise.all(others);
 
@@ -121,6 +105,6 @@ clusterOf('the operator, while others write too', { hpaSyncSeconds: 2 }, cluster
     );
     expect(calm?.metadata.finalizers).toContain('finalizer.keda.sh');
     expect(calm?.metadata.labels).toMatchObject({ turn: expect.stringMatching(/^\d+$/) });
-    expect(operator.log).not.toMatch(/ERROR/);
+    expect(on.operator.log).not.toMatch(/ERROR/);
   }, 120_000);
 });

@@ -1,9 +1,7 @@
-import { afterAll, beforeAll, expect, it, vi } from 'vitest';
-import type { Installed } from '../e2e/eventide.ts';
+import { expect, it, vi } from 'vitest';
 import { type ClusterObject, clusterOf } from './bed.ts';
 import { deployment } from './kube-bed.ts';
-import { installOperator, type RunningOperator, startOperator } from './operator.ts';
-import { promptly, type ScalingGround, scalingGround } from './scaling-ground.ts';
+import { operated, promptly } from './scaling-ground.ts';
 import { metricsServer } from './servers.ts';
 
 vi.setConfig({ testTimeout: 90_000 });
@@ -14,29 +12,15 @@ const isFallen = (object: ClusterObject | undefined): boolean =>
   );
 
 clusterOf('what a ScaledObject may ask for, in a cluster', { hpaSyncSeconds: 2 }, cluster => {
-  let installed: Installed;
-  let operator: RunningOperator;
-  let ground: ScalingGround;
-
-  beforeAll(async () => {
-    installed = await installOperator(cluster());
-    operator = await startOperator(cluster(), installed);
-    await operator.leads();
-    ground = await scalingGround(cluster());
-  }, 120_000);
-  afterAll(async () => {
-    await operator?.[Symbol.asyncDispose]();
-    await ground?.[Symbol.asyncDispose]();
-    await installed?.[Symbol.asyncDispose]();
-  });
+  const on = operated(cluster);
 
   const trigger = (query: string, more: object = {}) => ({
     type: 'prometheus',
-    metadata: { serverAddress: ground.prometheus.url, query, threshold: '2' },
+    metadata: { serverAddress: on.ground.prometheus.url, query, threshold: '2' },
     ...more,
   });
   const autoscaler = (name: string) =>
-    cluster().waitFor(ground.paths.autoscaler(name), found => found !== undefined);
+    cluster().waitFor(on.ground.paths.autoscaler(name), found => found !== undefined);
   const metricNames = (hpa: ClusterObject | undefined) =>
     hpa?.['spec'].metrics.map(
       (each: { external?: { metric: { name: string } }; resource?: { name: string } }) =>
@@ -45,27 +29,27 @@ clusterOf('what a ScaledObject may ask for, in a cluster', { hpaSyncSeconds: 2 }
 
   it('scales by cpu without an autoscaler in direct mode', async () => {
     await using metrics = await metricsServer(cluster());
-    metrics.set(ground.namespace, { cpu: '300m', memory: '1Mi' });
+    metrics.set(on.ground.namespace, { cpu: '300m', memory: '1Mi' });
     const triggers = [{ type: 'cpu', metricType: 'AverageValue', metadata: { value: '100m' } }];
     const spec = { triggers, minReplicaCount: 1, maxReplicaCount: 6 };
-    await cluster().apply(deployment('cpu', 1), ground.namespace);
-    await cluster().apply(ground.scaledObject('cpu', { mode: 'direct', spec }));
+    await cluster().apply(deployment('cpu', 1), on.ground.namespace);
+    await cluster().apply(on.ground.scaledObject('cpu', { mode: 'direct', spec }));
 
     // Each pod uses three times what it should, however many there are.
-    await ground.replicas('cpu', 6, 60_000);
+    await on.ground.replicas('cpu', 6, 60_000);
 
-    expect(await cluster().get(ground.paths.autoscaler('cpu'))).toBeUndefined();
+    expect(await cluster().get(on.ground.paths.autoscaler('cpu'))).toBeUndefined();
   });
 
   it('scales by a formula, which is the one metric of the autoscaler', async () => {
-    ground.prometheus.set(8, 'first');
-    ground.prometheus.set(4, 'second');
+    on.ground.prometheus.set(8, 'first');
+    on.ground.prometheus.set(4, 'second');
     const { advanced } = promptly;
     const scalingModifiers = { formula: 'one + two', target: '3' };
     const triggers = [trigger('first', { name: 'one' }), trigger('second', { name: 'two' })];
-    await ground.scale('formula', { spec: { triggers, advanced: { ...advanced, scalingModifiers } } });
+    await on.ground.scale('formula', { spec: { triggers, advanced: { ...advanced, scalingModifiers } } });
 
-    await ground.replicas('formula', 4);
+    await on.ground.replicas('formula', 4);
 
     expect(metricNames(await autoscaler('formula'))).toEqual(['composite-metric']);
   });
@@ -75,55 +59,55 @@ clusterOf('what a ScaledObject may ask for, in a cluster', { hpaSyncSeconds: 2 }
     async mode => {
       const name = `fallback-${mode}`;
       const fallback = { failureThreshold: 2, replicas: 5 };
-      ground.prometheus.set(4, name);
-      await ground.scale(name, { mode, spec: { ...promptly, fallback, triggers: [trigger(name)] } });
-      await ground.replicas(name, 2);
+      on.ground.prometheus.set(4, name);
+      await on.ground.scale(name, { mode, spec: { ...promptly, fallback, triggers: [trigger(name)] } });
+      await on.ground.replicas(name, 2);
 
-      await ground.prometheus.behave('garbage');
-      await ground.replicas(name, 5, 60_000);
-      await cluster().waitFor(ground.paths.scaledObject(name), isFallen);
-      await ground.prometheus.behave('answer');
-      await ground.replicas(name, 2, 60_000);
-      await cluster().waitFor(ground.paths.scaledObject(name), found => !isFallen(found));
+      await on.ground.prometheus.behave('garbage');
+      await on.ground.replicas(name, 5, 60_000);
+      await cluster().waitFor(on.ground.paths.scaledObject(name), isFallen);
+      await on.ground.prometheus.behave('answer');
+      await on.ground.replicas(name, 2, 60_000);
+      await cluster().waitFor(on.ground.paths.scaledObject(name), found => !isFallen(found));
     },
   );
 
   it('rests at idleReplicaCount, and wakes to the minimum', async () => {
-    ground.prometheus.set(0, 'idle');
-    await ground.scale('idle', { replicas: 3, spec: { idleReplicaCount: 0, minReplicaCount: 2 } });
-    await ground.replicas('idle', 0, 60_000);
+    on.ground.prometheus.set(0, 'idle');
+    await on.ground.scale('idle', { replicas: 3, spec: { idleReplicaCount: 0, minReplicaCount: 2 } });
+    await on.ground.replicas('idle', 0, 60_000);
 
-    ground.prometheus.set(1, 'idle');
+    on.ground.prometheus.set(1, 'idle');
 
-    await ground.replicas('idle', 2);
+    await on.ground.replicas('idle', 2);
   });
 
   it('is woken by force, though nothing waits', async () => {
-    ground.prometheus.set(0, 'forced');
+    on.ground.prometheus.set(0, 'forced');
     const annotations = { 'autoscaling.keda.sh/force-activation': 'true' };
-    await ground.scale('forced', { annotations });
+    await on.ground.scale('forced', { annotations });
 
-    await ground.replicas('forced', 1);
+    await on.ground.replicas('forced', 1);
   });
 
   it('does not sleep before its initial cooldown is over', async () => {
-    ground.prometheus.set(0, 'young');
-    await ground.scale('young', { replicas: 2, spec: { initialCooldownPeriod: 6, cooldownPeriod: 0 } });
+    on.ground.prometheus.set(0, 'young');
+    await on.ground.scale('young', { replicas: 2, spec: { initialCooldownPeriod: 6, cooldownPeriod: 0 } });
     const begun = Date.now();
 
-    await ground.replicas('young', 0, 60_000);
+    await on.ground.replicas('young', 0, 60_000);
 
     expect(Date.now() - begun).toBeGreaterThan(4000);
   });
 
   it('answers the autoscaler with the last reading where it is told to, and asks the source no more often', async () => {
-    ground.prometheus.set(6, 'cached');
+    on.ground.prometheus.set(6, 'cached');
     const spec = { pollingInterval: 3600, triggers: [trigger('cached', { useCachedMetrics: true })] };
-    await ground.scale('cached', { spec: { ...promptly, ...spec } });
-    await ground.replicas('cached', 3);
-    ground.prometheus.set(10, 'cached');
+    await on.ground.scale('cached', { spec: { ...promptly, ...spec } });
+    await on.ground.replicas('cached', 3);
+    on.ground.prometheus.set(10, 'cached');
 
-    const path = `/apis/external.metrics.k8s.io/v1beta1/namespaces/${ground.namespace}/s0-prometheus?labelSelector=scaledobject.keda.sh%2Fname%3Dcached`;
+    const path = `/apis/external.metrics.k8s.io/v1beta1/namespaces/${on.ground.namespace}/s0-prometheus?labelSelector=scaledobject.keda.sh%2Fname%3Dcached`;
     const answer = await cluster().get(path);
 
     expect(answer?.['items']).toMatchObject([{ metricName: 's0-prometheus', value: '6' }]);

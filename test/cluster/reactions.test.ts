@@ -1,11 +1,9 @@
 import { execFile } from 'node:child_process';
 import process from 'node:process';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, expect, it, vi } from 'vitest';
-import type { Installed } from '../e2e/eventide.ts';
+import { expect, it, vi } from 'vitest';
 import { type ClusterObject, clusterOf } from './bed.ts';
-import { installOperator, type RunningOperator, startOperator } from './operator.ts';
-import { promptly, type ScalingGround, scalingGround } from './scaling-ground.ts';
+import { operated, promptly } from './scaling-ground.ts';
 
 vi.setConfig({ testTimeout: 90_000 });
 const run = promisify(execFile);
@@ -18,45 +16,31 @@ const conditionOf = (object: ClusterObject | undefined, type: string) =>
   object?.['status']?.conditions?.find((each: { type: string }) => each.type === type);
 
 clusterOf('the operator, as things happen', { hpaSyncSeconds: 2 }, cluster => {
-  let installed: Installed;
-  let operator: RunningOperator;
-  let ground: ScalingGround;
-
-  beforeAll(async () => {
-    installed = await installOperator(cluster());
-    operator = await startOperator(cluster(), installed);
-    await operator.leads();
-    ground = await scalingGround(cluster());
-  }, 120_000);
-  afterAll(async () => {
-    await operator?.[Symbol.asyncDispose]();
-    await ground?.[Symbol.asyncDispose]();
-    await installed?.[Symbol.asyncDispose]();
-  });
+  const on = operated(cluster);
 
   const condition = (name: string, type: string, status: string) =>
     cluster().waitFor(
-      ground.paths.scaledObject(name),
+      on.ground.paths.scaledObject(name),
       object => conditionOf(object, type)?.status === status,
     );
 
   it.each(modes)('scales a target that appears later at once (%s)', async mode => {
     const name = `late-${mode}`;
-    ground.prometheus.set(4, name);
-    await cluster().apply(ground.scaledObject(name, { mode, spec: unpolled }));
+    on.ground.prometheus.set(4, name);
+    await cluster().apply(on.ground.scaledObject(name, { mode, spec: unpolled }));
     const missing = await condition(name, 'Ready', 'False');
 
-    await cluster().apply(ground.deployment(name));
+    await cluster().apply(on.ground.deployment(name));
 
-    await ground.replicas(name, 4, 10_000);
+    await on.ground.replicas(name, 4, 10_000);
     await condition(name, 'Ready', 'True');
     expect(conditionOf(missing, 'Ready').message).toContain(`there is no Deployment "${name}"`);
   });
 
   it('makes a HorizontalPodAutoscaler again at once that somebody deleted', async () => {
-    ground.prometheus.set(1, 'orphan');
-    await ground.scale('orphan', { spec: unpolled });
-    const path = ground.paths.autoscaler('orphan');
+    on.ground.prometheus.set(1, 'orphan');
+    await on.ground.scale('orphan', { spec: unpolled });
+    const path = on.ground.paths.autoscaler('orphan');
     const first = await cluster().waitFor(path, object => object !== undefined);
 
     await cluster().delete(path);
@@ -70,63 +54,63 @@ clusterOf('the operator, as things happen', { hpaSyncSeconds: 2 }, cluster => {
 
   it.each(modes)('sets a target back to what it had when its ScaledObject is deleted (%s)', async mode => {
     const name = `restored-${mode}`;
-    ground.prometheus.set(0, name);
-    await ground.scale(name, {
+    on.ground.prometheus.set(0, name);
+    await on.ground.scale(name, {
       mode,
       replicas: 3,
       spec: { advanced: { restoreToOriginalReplicaCount: true } },
     });
-    await ground.replicas(name, 0);
+    await on.ground.replicas(name, 0);
 
-    await cluster().delete(ground.paths.scaledObject(name));
+    await cluster().delete(on.ground.paths.scaledObject(name));
 
-    await ground.replicas(name, 3, 10_000);
-    await cluster().waitFor(ground.paths.scaledObject(name), object => object === undefined);
+    await on.ground.replicas(name, 3, 10_000);
+    await cluster().waitFor(on.ground.paths.scaledObject(name), object => object === undefined);
   });
 
   it.each(modes)('stands still, or where it is told to, while it is paused (%s)', async mode => {
     const name = `paused-${mode}`;
     const annotate = (annotations: Record<string, string | null>) =>
-      cluster().patch(ground.paths.scaledObject(name), { metadata: { annotations } });
-    ground.prometheus.set(3, name);
-    await ground.scale(name, { mode, spec: promptly });
-    await ground.replicas(name, 3);
+      cluster().patch(on.ground.paths.scaledObject(name), { metadata: { annotations } });
+    on.ground.prometheus.set(3, name);
+    await on.ground.scale(name, { mode, spec: promptly });
+    await on.ground.replicas(name, 3);
 
     await annotate({ 'autoscaling.keda.sh/paused-replicas': '2' });
-    await ground.replicas(name, 2, 10_000);
+    await on.ground.replicas(name, 2, 10_000);
     const paused = await condition(name, 'Paused', 'True');
-    ground.prometheus.set(5, name);
+    on.ground.prometheus.set(5, name);
     await annotate({ 'autoscaling.keda.sh/paused-replicas': null, 'autoscaling.keda.sh/paused': 'true' });
     await condition(name, 'Paused', 'True');
-    const hpa = await cluster().get(ground.paths.autoscaler(name));
+    const hpa = await cluster().get(on.ground.paths.autoscaler(name));
     await annotate({ 'autoscaling.keda.sh/paused': null, 'autoscaling.keda.sh/paused-scale-in': 'true' });
-    await ground.replicas(name, 5);
-    ground.prometheus.set(0, name);
+    await on.ground.replicas(name, 5);
+    on.ground.prometheus.set(0, name);
     await condition(name, 'Active', 'False');
     await annotate({ 'autoscaling.keda.sh/paused-scale-in': null });
-    await ground.replicas(name, 0);
+    await on.ground.replicas(name, 0);
 
     expect(paused?.['status'].pausedReplicaCount).toBe(2);
     expect(hpa).toBeUndefined();
-    const reasons = (await ground.events(name)).map(({ reason }) => reason);
+    const reasons = (await on.ground.events(name)).map(({ reason }) => reason);
     expect(reasons).toEqual(expect.arrayContaining(['ScaledObjectPaused', 'ScaledObjectUnpaused']));
   });
 
   it.each(modes)('tells of each change of replicas once, and why (%s)', async mode => {
     const name = `told-${mode}`;
-    ground.prometheus.set(0, name);
-    await ground.scale(name, { mode, spec: promptly });
+    on.ground.prometheus.set(0, name);
+    await on.ground.scale(name, { mode, spec: promptly });
     await condition(name, 'Ready', 'True');
     for (const [value, replicas] of [
       [4, 4],
       [2, 2],
       [0, 0],
     ] as const) {
-      ground.prometheus.set(value, name);
-      await ground.replicas(name, replicas);
+      on.ground.prometheus.set(value, name);
+      await on.ground.replicas(name, replicas);
     }
     const changes = /Activated|Deactivated|ReplicasChanged/;
-    const told = async () => (await ground.events(name)).filter(({ reason }) => changes.test(reason));
+    const told = async () => (await on.ground.events(name)).filter(({ reason }) => changes.test(reason));
     await expect.poll(async () => (await told()).at(-1)?.['note'], { timeout: 10_000 }).toContain(' to 0: ');
 
     const steps = (await told()).map(
@@ -142,10 +126,10 @@ clusterOf('the operator, as things happen', { hpaSyncSeconds: 2 }, cluster => {
   });
 
   it('explains its decisions to whoever may see the ScaledObject, and to nobody else', async () => {
-    ground.prometheus.set(2, 'why');
-    await ground.scale('why', { mode: 'direct' });
-    await ground.replicas('why', 2);
-    const { namespace } = ground;
+    on.ground.prometheus.set(2, 'why');
+    await on.ground.scale('why', { mode: 'direct' });
+    await on.ground.replicas('why', 2);
+    const { namespace } = on.ground;
     await cluster().apply({
       apiVersion: 'rbac.authorization.k8s.io/v1',
       kind: 'RoleBinding',
@@ -155,7 +139,7 @@ clusterOf('the operator, as things happen', { hpaSyncSeconds: 2 }, cluster => {
     });
     const explain = async (user: string, name: string) => {
       const kubeconfig = await cluster().userKubeconfig({ user });
-      const args = [installed.entry, 'explain', name, '-n', namespace, `--kubeconfig=${kubeconfig}`];
+      const args = [on.installed.entry, 'explain', name, '-n', namespace, `--kubeconfig=${kubeconfig}`];
       const said = (each: { stdout: string; stderr: string }) => each.stdout + each.stderr;
       return await run(process.execPath, args, { env: { PATH: process.env['PATH'] } }).then(said, said);
     };
@@ -173,12 +157,12 @@ clusterOf('the operator, as things happen', { hpaSyncSeconds: 2 }, cluster => {
   });
 
   it('fills in the columns that kubectl shows', async () => {
-    ground.prometheus.set(1, 'shown');
-    await ground.scale('shown');
+    on.ground.prometheus.set(1, 'shown');
+    await on.ground.scale('shown');
     await condition('shown', 'Active', 'True');
     const accept = 'application/json;as=Table;v=v1;g=meta.k8s.io';
 
-    const answer = await cluster().request('GET', ground.paths.scaledObject('shown'), {
+    const answer = await cluster().request('GET', on.ground.paths.scaledObject('shown'), {
       headers: { accept },
     });
 

@@ -1,5 +1,8 @@
 /** A namespace with things to scale, by a Prometheus of this process. */
+import { afterAll, beforeAll } from 'vitest';
+import type { Installed } from '../e2e/eventide.ts';
 import type { Cluster, ClusterObject, Manifest } from './bed.ts';
+import { installOperator, type RunningOperator, startOperator } from './operator.ts';
 import { type PrometheusServer, prometheusServer } from './servers.ts';
 
 /** How one ScaledObject is to be, besides its trigger of threshold 1 with a query named like itself. */
@@ -141,4 +144,28 @@ export async function scalingGround(cluster: Cluster): Promise<ScalingGround> {
     },
     [Symbol.asyncDispose]: () => prometheus[Symbol.asyncDispose](),
   };
+}
+
+/** What is there for all tests of a file. */
+export interface Operated {
+  readonly installed: Installed;
+  readonly operator: RunningOperator;
+  readonly ground: ScalingGround;
+}
+
+/** For `clusterOf`: an operator that leads, and something to scale, from before the first test to after the last. */
+export function operated(cluster: () => Cluster): Operated {
+  const on: Partial<{ -readonly [K in keyof Operated]: Operated[K] }> = {};
+  beforeAll(async () => {
+    on.installed = await installOperator(cluster());
+    on.operator = await startOperator(cluster(), on.installed);
+    await on.operator.leads();
+    on.ground = await scalingGround(cluster());
+  }, 120_000);
+  afterAll(async () => {
+    await on.operator?.[Symbol.asyncDispose]();
+    await on.ground?.[Symbol.asyncDispose]();
+    await on.installed?.[Symbol.asyncDispose]();
+  });
+  return on as Operated;
 }
