@@ -154,6 +154,7 @@ describe.skipIf(!rabbitInstalled)('messages of a real broker', () => {
       const again = await second.fill();
       finishAll(world);
       await emptied(server);
+      await vi.waitFor(() => expect(second.run.counts()).toMatchObject({ settling: 0 }), 10_000);
 
       expect([created, again]).toEqual([71, 0]);
       expect(textsOf(world)).toEqual([...texts].sort());
@@ -229,7 +230,7 @@ describe.skipIf(!rabbitInstalled)('messages of a real broker', () => {
         await vi.waitFor(() => {
           finishAll(world);
           expect(died).toBe(true);
-        }, 10_000);
+        }, 15_000);
         await first.close();
 
         const second = await start(server, world);
@@ -240,16 +241,19 @@ describe.skipIf(!rabbitInstalled)('messages of a real broker', () => {
             expect((await server.channel.checkQueue('tasks')).messageCount).toBe(0);
             expect(second.run.counts()).toMatchObject({ unfinished: 0, waiting: 0, settling: 0 });
           },
-          { timeout: 10_000 },
+          { timeout: 20_000 },
         );
         await emptied(server);
 
         expect(textsOf(world)).toEqual([...texts].sort());
         expect(world.violations).toEqual([]);
         expect((await taken('tasks-poison'))?.content.toString()).toBe('bad');
-        expect(await taken('tasks-poison')).toBeUndefined();
+        // The one that dies may have sent its copy, and not said yet that the message is settled.
+        const more = await taken('tasks-poison');
+        expect([undefined, 'bad']).toContain(more?.content.toString());
         await second.end();
       },
+      60_000,
     );
   });
 

@@ -251,6 +251,8 @@ clusterOf('a queue that is delivered to Jobs in a cluster', {}, cluster => {
   it('complains of nothing but what failed', () => {
     const complaints = operator.log.split('\n').filter(line => /WARN|ERROR/.test(line));
 
-    expect(complaints.filter(line => !line.includes('message was dead-lettered'))).toEqual([]);
+    // What is deleted by hand in these tests may be written to before that is known.
+    const expected = /message was dead-lettered|not found/;
+    expect(complaints.filter(line => !expected.test(line))).toEqual([]);
   });
 });

@@ -125,7 +125,7 @@ describe.skipIf(!natsInstalled)('delivery of JetStream, against a real server', 
 
     expect(claims.map(bodyOf).sort()).toEqual(texts.sort());
     expect(new Set(claims.map(({ messageId }) => messageId)).size).toBe(1_000);
-  });
+  }, 60_000);
 
   it('does not bring more at once than it can hold', async () => {
     for (let index = 0; index < 20; index += 1) await send(Buffer.alloc(1024 * 1024 - 100));
