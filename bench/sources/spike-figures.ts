@@ -18,19 +18,19 @@ const mostWaitSeconds = 15;
 
 const perMinute = ({ events, seconds }: Produced) => (events / seconds) * 60;
 
-/** The picture's words. */
-export function spikeCaption(run: SpikeRun): Caption {
+/** The picture's words. @param consumerRate events a second that one consumer does at most */
+export function spikeCaption(run: SpikeRun, consumerRate: number): Caption {
   const { produced, ledger } = run;
   const { largest, drainSeconds, most, scaleOutSeconds } = figures(run);
   const words = [
     `largest backlog ${count(largest)}`,
     `first scale-out after ${scaleOutSeconds.toFixed(1)} s`,
-    `at most ${most} consumers`,
-    `none waiting ${drainSeconds.toFixed(0)} s after the end`,
+    `at most ${most} consumers, each ${count(consumerRate)} a second`,
+    `none waits ${drainSeconds.toFixed(0)} s after the end`,
     `${count(produced.events - ledger.once)} lost`,
   ];
   return {
-    title: `${count(produced.events)} events in ${produced.seconds.toFixed(0)} seconds`,
+    title: `${count(produced.events)} events in ${produced.seconds.toFixed(0)} seconds into one Kafka topic`,
     figures: words.join(' · '),
     spikeSeconds: produced.seconds,
   };

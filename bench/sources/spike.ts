@@ -93,7 +93,7 @@ export const spikeBench: Bench = {
       );
       await scaled.stop();
       const run = { alone, produced, samples, ledger: await readLedger(ledgers) };
-      await writeFile(picture, drawSpike(samples, spikeCaption(run)));
+      await writeFile(picture, drawSpike(samples, spikeCaption(run, consumerRate)));
       return spikeRows(run);
     } finally {
       await rm(folder, { recursive: true, force: true });
