@@ -24,6 +24,9 @@ const trigger = (query: string) => ({
   },
 });
 
+/** KEDA backs off, and the API server looks only now and then whether a metrics API is back. */
+const patienceMs = 150_000;
+
 clusterOf('a cluster that is handed over from KEDA and back', { hpaSyncSeconds: 2 }, cluster => {
   let namespace: string;
   let keda: Keda;
@@ -42,7 +45,7 @@ clusterOf('a cluster that is handed over from KEDA and back', { hpaSyncSeconds: 
     return all.map(({ metadata }) => metadata.uid as string).sort();
   };
   const replicasAre = (count: number) =>
-    cluster().waitFor(target(), web => web?.['spec'].replicas === count, { timeoutMs: 60_000 });
+    cluster().waitFor(target(), web => web?.['spec'].replicas === count, { timeoutMs: patienceMs });
   const conditionsOf = (object: ClusterObject | undefined): Record<string, string> =>
     Object.fromEntries(
       ((object?.['status']?.conditions ?? []) as { type: string; status: string }[]).map(each => [
@@ -68,7 +71,7 @@ clusterOf('a cluster that is handed over from KEDA and back', { hpaSyncSeconds: 
     }, 100);
     await replicasAre(4);
     await cluster().waitForList(`/apis/batch/v1/namespaces/${namespace}/jobs`, all => all.length === 3, {
-      timeoutMs: 60_000,
+      timeoutMs: patienceMs,
     });
   }, 1_800_000);
 
@@ -92,7 +95,7 @@ clusterOf('a cluster that is handed over from KEDA and back', { hpaSyncSeconds: 
     await cluster().waitFor(
       autoscaler(),
       now => conditionsOf(now)['ScalingActive'] === 'True' && now?.['status'].currentMetrics?.length > 0,
-      { timeoutMs: 60_000 },
+      { timeoutMs: patienceMs },
     );
     values.set('work', 5);
     await cluster().waitForList(`/apis/batch/v1/namespaces/${namespace}/jobs`, all => all.length === 5);
@@ -109,7 +112,7 @@ clusterOf('a cluster that is handed over from KEDA and back', { hpaSyncSeconds: 
     expect(await jobs()).toHaveLength(5);
     expect(Math.min(...sizes)).toBe(4);
     expect(operator.log).not.toContain('KUBE_REFUSED');
-  }, 180_000);
+  }, 600_000);
 
   it('goes back to KEDA with the same autoscaler, replicas and Jobs', async () => {
     const hpa = await cluster().get(autoscaler());
@@ -120,11 +123,11 @@ clusterOf('a cluster that is handed over from KEDA and back', { hpaSyncSeconds: 
     expect(await operator.ended).toBe(0);
     keda = await startReal();
     await cluster().waitFor(autoscaler(), now => conditionsOf(now)['ScalingActive'] === 'True', {
-      timeoutMs: 60_000,
+      timeoutMs: patienceMs,
     });
     values.set('work', 6);
     await cluster().waitForList(`/apis/batch/v1/namespaces/${namespace}/jobs`, all => all.length === 6, {
-      timeoutMs: 60_000,
+      timeoutMs: patienceMs,
     });
     values.set('web', 7);
     await replicasAre(7);
@@ -134,7 +137,7 @@ clusterOf('a cluster that is handed over from KEDA and back', { hpaSyncSeconds: 
     expect(await jobs()).toEqual(expect.arrayContaining(before));
     expect(await jobs()).toHaveLength(6);
     expect(Math.min(...sizes)).toBe(6);
-  }, 180_000);
+  }, 600_000);
 });
 
 function manifests() {
