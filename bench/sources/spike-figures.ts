@@ -26,7 +26,7 @@ export function spikeCaption(run: SpikeRun, consumerRate: number): Caption {
     `largest backlog ${count(largest)}`,
     `first scale-out after ${scaleOutSeconds.toFixed(1)} s`,
     `at most ${most} consumers, each ${count(consumerRate)} a second`,
-    `none waits ${drainSeconds.toFixed(0)} s after the end`,
+    `none waits ${drainSeconds.toFixed(1)} s after the end`,
     `${count(produced.events - ledger.once)} lost`,
   ];
   return {
