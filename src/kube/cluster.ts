@@ -70,7 +70,6 @@ export interface Cluster extends World, AsyncDisposable {
 export function createCluster(options: ClusterOptions): Cluster {
   const { client, clock, log, version, namespaces } = options;
   const shared = { client, clock, log, ...(namespaces === undefined ? {} : { namespaces }) };
-  const stop = new AbortController();
   const discovery = kubeDiscovery({ client, clock });
   const targets = kubeTargets({ ...shared, discovery, onChange: options.onTarget });
   const autoscalers = kubeAutoscalers({ ...shared, version, onChange: options.onAutoscaler });
@@ -155,7 +154,6 @@ export function createCluster(options: ClusterOptions): Cluster {
     lead: lifecycle.lead,
     flush: lifecycle.flush,
     async [Symbol.asyncDispose]() {
-      stop.abort();
       await lifecycle[Symbol.asyncDispose]();
       await Promise.all([targets, autoscalers, references].map(each => each[Symbol.asyncDispose]()));
     },
