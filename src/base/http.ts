@@ -1,7 +1,6 @@
-import { rootCertificates } from 'node:tls';
 import { Agent, type Dispatcher, EnvHttpProxyAgent } from 'undici';
 import { Fault } from './errors.ts';
-import type { TlsOptions } from './tls.ts';
+import { type TlsOptions, tlsSettings } from './tls.ts';
 
 export interface HttpRequest {
   url: string;
@@ -51,8 +50,7 @@ export function httpClient(options: HttpOptions = {}): HttpClient {
 }
 
 function dispatcherFor(options: HttpOptions): Dispatcher {
-  const { tls, connections = 8, idleMs = 90_000, proxy, roots = [], minTlsVersion = 'TLSv1.2' } = options;
-  const trusted = [...roots, ...(tls?.ca === undefined ? [] : [tls.ca])];
+  const { tls, connections = 8, idleMs = 90_000, proxy, roots, minTlsVersion } = options;
   const agentOptions: Agent.Options = {
     connections,
     pipelining: 1,
@@ -60,14 +58,7 @@ function dispatcherFor(options: HttpOptions): Dispatcher {
     keepAliveMaxTimeout: idleMs,
     headersTimeout: 0,
     bodyTimeout: 0,
-    connect: {
-      minVersion: tls?.minVersion ?? minTlsVersion,
-      ...(trusted.length === 0 ? {} : { ca: [...rootCertificates, ...trusted] }),
-      ...(tls?.cert === undefined ? {} : { cert: tls.cert }),
-      ...(tls?.key === undefined ? {} : { key: tls.key.reveal() }),
-      ...(tls?.keyPassword === undefined ? {} : { passphrase: tls.keyPassword.reveal() }),
-      ...(tls?.unsafeSsl ? { rejectUnauthorized: false } : {}),
-    },
+    connect: tlsSettings(tls ?? {}, { roots, minTlsVersion }),
   };
   if (proxy === undefined) return new Agent(agentOptions);
   return new EnvHttpProxyAgent({

@@ -13,6 +13,20 @@ export interface TlsOptions {
   minVersion?: 'TLSv1.2' | 'TLSv1.3';
 }
 
+/** What triggers give of these options; undefined where a parameter is left out. */
+type GivenTls = { [K in 'ca' | 'cert' | 'key' | 'keyPassword' | 'unsafeSsl']?: TlsOptions[K] | undefined };
+
+/** Options of what was given, without what was not. */
+export function tlsOptions({ ca, cert, key, keyPassword, unsafeSsl }: GivenTls): TlsOptions {
+  return {
+    ...(ca === undefined ? {} : { ca }),
+    ...(cert === undefined ? {} : { cert }),
+    ...(key === undefined ? {} : { key }),
+    ...(keyPassword === undefined ? {} : { keyPassword }),
+    ...(unsafeSsl ? { unsafeSsl } : {}),
+  };
+}
+
 /** A text that differs exactly when two sets of options may not share a connection. Holds no secret. */
 export function tlsIdentity(tls: TlsOptions | undefined): string {
   if (tls === undefined) return '';
@@ -21,7 +35,7 @@ export function tlsIdentity(tls: TlsOptions | undefined): string {
 }
 
 /**
- * What Node takes to encrypt with these options, for protocols that are not HTTP.
+ * What Node takes to encrypt with these options, for HTTP as for every other protocol.
  *
  * @param common more certificates to trust, as PEM texts, and the oldest TLS where the options do not say (1.2)
  */

@@ -1,7 +1,7 @@
 import { Fault } from '../../base/errors.ts';
 import { httpClient } from '../../base/http.ts';
 import { fingerprint, type Secret } from '../../base/secret.ts';
-import { type TlsOptions, tlsIdentity } from '../../base/tls.ts';
+import { type TlsOptions, tlsIdentity, tlsOptions } from '../../base/tls.ts';
 import type { Problem } from '../../spec/problem.ts';
 import type { OpenContext } from '../context.ts';
 import { p } from '../params.ts';
@@ -132,7 +132,7 @@ export interface KafkaLogin {
 /** Puts together what was checked. */
 export function kafkaAccess(values: AccessValues, { mechanism, bearer, msk }: KafkaLogin): KafkaAccess {
   const { bootstrapServers, username, password, tls } = values;
-  const encryption = tls === 'enable' ? encryptionOf(values) : undefined;
+  const encryption = tls === 'enable' ? tlsOptions(values) : undefined;
   return { bootstrapServers, mechanism, username, password, bearer, msk, encryption };
 }
 
@@ -186,16 +186,6 @@ export function problemsOfMissing(values: Readonly<Record<string, unknown>>, why
   return Object.entries(values)
     .filter(([, value]) => value === undefined)
     .map(([name]) => ({ problem: `"${name}" is missing`, mending: `${why} needs it`, place: at(name) }));
-}
-
-function encryptionOf({ ca, cert, key, keyPassword, unsafeSsl }: AccessValues): TlsOptions {
-  return {
-    ...(ca === undefined ? {} : { ca }),
-    ...(cert === undefined ? {} : { cert }),
-    ...(key === undefined ? {} : { key }),
-    ...(keyPassword === undefined ? {} : { keyPassword }),
-    ...(unsafeSsl ? { unsafeSsl } : {}),
-  };
 }
 
 /** What names the cluster, whoever comes in: the same across restarts and changes of credentials. */

@@ -1,5 +1,5 @@
 import { fingerprint } from '../../base/secret.ts';
-import { type TlsOptions, tlsIdentity } from '../../base/tls.ts';
+import { type TlsOptions, tlsIdentity, tlsOptions } from '../../base/tls.ts';
 import type { Problem } from '../../spec/problem.ts';
 import type { OpenContext } from '../context.ts';
 import { p, type ValuesOf } from '../params.ts';
@@ -78,18 +78,7 @@ export function natsAccess(values: ValuesOf<typeof natsAccessParams>): NatsAcces
     addresses: addresses.length === 0 ? undefined : addresses.filter(address => address !== undefined),
     login: { username, password, token, credentials },
     insistsOnTls: values.tls === 'enable',
-    tls: tlsOf(values),
-  };
-}
-
-function tlsOf(values: ValuesOf<typeof natsAccessParams>): TlsOptions {
-  const { ca, cert, key, keyPassword, unsafeSsl } = values;
-  return {
-    ...(ca === undefined ? {} : { ca }),
-    ...(cert === undefined ? {} : { cert }),
-    ...(key === undefined ? {} : { key }),
-    ...(keyPassword === undefined ? {} : { keyPassword }),
-    ...(unsafeSsl ? { unsafeSsl } : {}),
+    tls: tlsOptions(values),
   };
 }
 

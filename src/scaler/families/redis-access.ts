@@ -1,6 +1,6 @@
 import { Fault } from '../../base/errors.ts';
 import { fingerprint, type Secret } from '../../base/secret.ts';
-import { type TlsOptions, tlsIdentity } from '../../base/tls.ts';
+import { type TlsOptions, tlsIdentity, tlsOptions } from '../../base/tls.ts';
 import type { Problem } from '../../spec/problem.ts';
 import type { OpenContext } from '../context.ts';
 import { p, type ValuesOf } from '../params.ts';
@@ -130,21 +130,11 @@ export function redisAccess(deployment: Deployment, values: Values): RedisAccess
     sentinelPassword,
     sentinelMaster,
     databaseIndex,
-    encryption: (enableTLS ?? tls === 'enable') ? encryptionOf(values) : undefined,
+    encryption: (enableTLS ?? tls === 'enable') ? tlsOptions({ ...values, cert: values.Cert }) : undefined,
   };
 }
 
 const at = (name: string) => ({ field: `metadata.${name}` });
-
-function encryptionOf({ ca, Cert, key, keyPassword, unsafeSsl }: Values): TlsOptions {
-  return {
-    ...(ca === undefined ? {} : { ca }),
-    ...(Cert === undefined ? {} : { cert: Cert }),
-    ...(key === undefined ? {} : { key }),
-    ...(keyPassword === undefined ? {} : { keyPassword }),
-    ...(unsafeSsl ? { unsafeSsl } : {}),
-  };
-}
 
 /** What names the deployment, whoever comes in: the same across restarts and changes of credentials. */
 export function redisPlace({ deployment, address, sentinelMaster, databaseIndex }: RedisAccess): string {
