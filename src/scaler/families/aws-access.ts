@@ -37,6 +37,9 @@ export interface AwsAccess {
   who: AwsCredentials | AwsRole;
 }
 
+const keysOrIdentity =
+  'give keys in a TriggerAuthentication, or use a pod identity or identityOwner: operator';
+
 export type AwsValues = ValuesOf<typeof awsParams>;
 
 const domains: readonly [RegExp, string][] = [
@@ -54,7 +57,7 @@ export function awsAccess(
 ): AwsAccess | { problems: Problem[] } {
   const { awsRegion: region, awsEndpoint } = values;
   const url = endpointOf(service, region, awsEndpoint);
-  const who = whoOf(values, podIdentity);
+  const who = awsCaller(values, podIdentity, keysOrIdentity);
   const problems = [url, who].filter(part => typeof part === 'object' && 'problem' in part);
   if (typeof url !== 'string' || 'problem' in who) return { problems };
   return { region, url, service, who };
@@ -62,10 +65,7 @@ export function awsAccess(
 
 /** For a connection's identity: free of secrets. */
 export function awsIdentity({ region, url, who }: AwsAccess): string {
-  if (!('accessKeyId' in who)) return JSON.stringify([url, region, who]);
-  const { accessKeyId, secretAccessKey, sessionToken } = who;
-  const keys = [accessKeyId, secretAccessKey.fingerprint(), sessionToken?.fingerprint()];
-  return JSON.stringify([url, region, ...keys]);
+  return JSON.stringify([url, region, ...awsCallerIdentity(who)]);
 }
 
 /** What becomes part of a host name must not lead elsewhere: the operator's own identity may go there. */
@@ -91,10 +91,22 @@ function endpointOf(service: string, region: string, endpoint: string | undefine
   return `${url.origin}${url.pathname}`.replace(/\/+$/, '');
 }
 
-function whoOf(values: AwsValues, identity: PodIdentity): AwsCredentials | AwsRole | Problem {
+/** What says who asks. */
+type CallerValues = Omit<AwsValues, 'awsRegion' | 'awsEndpoint'> & { awsRegion?: string | undefined };
+
+/**
+ * Who asks, in KEDA's order.
+ *
+ * @param mending what to do where keys are missing
+ */
+export function awsCaller(
+  values: CallerValues,
+  identity: PodIdentity,
+  mending: string,
+): AwsCredentials | AwsRole | Problem {
   const { awsAccessKeyID, awsSecretAccessKey, awsSessionToken, awsRoleArn, awsRegion, identityOwner } =
     values;
-  const there = { region: awsRegion };
+  const there = awsRegion === undefined ? {} : { region: awsRegion };
   if (identity.provider === 'aws') {
     const { roleArn = awsRoleArn, externalID } = identity;
     if (roleArn === undefined) return there;
@@ -103,6 +115,11 @@ function whoOf(values: AwsValues, identity: PodIdentity): AwsCredentials | AwsRo
   }
   if (identityOwner === 'operator') return there;
   if (awsRoleArn !== undefined) return { ...there, roleArn: awsRoleArn };
+  const missing = (name: string): Problem => ({
+    problem: `"${name}" is missing`,
+    mending,
+    place: { field: `metadata.${name}` },
+  });
   if (awsAccessKeyID === undefined) return missing('awsAccessKeyID');
   if (awsSecretAccessKey === undefined) return missing('awsSecretAccessKey');
   return {
@@ -112,8 +129,9 @@ function whoOf(values: AwsValues, identity: PodIdentity): AwsCredentials | AwsRo
   };
 }
 
-const missing = (name: string): Problem => ({
-  problem: `"${name}" is missing`,
-  mending: 'give keys in a TriggerAuthentication, or use a pod identity or identityOwner: operator',
-  place: { field: `metadata.${name}` },
-});
+/** What tells who asks from everybody else, free of secrets; to become part of a connection's identity. */
+export function awsCallerIdentity(who: AwsCredentials | AwsRole): unknown[] {
+  if (!('accessKeyId' in who)) return [who];
+  const { accessKeyId, secretAccessKey, sessionToken } = who;
+  return [accessKeyId, secretAccessKey.fingerprint(), sessionToken?.fingerprint()];
+}

@@ -4,6 +4,7 @@ import type { PodIdentity } from '../../spec/pod-identity.ts';
 import type { Problem } from '../../spec/problem.ts';
 import type { AwsRole, TokenSource } from '../context.ts';
 import { p, type ValuesOf } from '../params.ts';
+import { awsCaller, awsCallerIdentity } from './aws-access.ts';
 import type { LoginAt, SaslLogin } from './kafka-link.ts';
 import { type BearerTokens, saslBearer } from './kafka-sasl.ts';
 
@@ -47,57 +48,25 @@ export interface MskIdentity {
 
 type MskValues = ValuesOf<typeof mskParams> & { tls: 'enable' | 'disable' };
 
+const mending = 'aws_msk_iam needs it';
 const at = (name: string) => ({ field: `metadata.${name}` });
 
 /** @param problems gets what is missing */
 export function mskIdentity(values: MskValues, identity: PodIdentity, problems: Problem[]): MskIdentity {
   const { awsRegion: region = '', tls } = values;
-  if (region === '') problems.push(missing('awsRegion'));
+  if (region === '') problems.push({ problem: '"awsRegion" is missing', mending, place: at('awsRegion') });
   if (tls !== 'enable') {
     problems.push({ problem: 'aws_msk_iam needs TLS', mending: 'set tls to enable', place: at('tls') });
   }
-  return { region, who: whoOf(values, identity, problems) };
-}
-
-const missing = (name: string): Problem => ({
-  problem: `"${name}" is missing`,
-  mending: 'aws_msk_iam needs it',
-  place: at(name),
-});
-
-/** In KEDA's order. */
-function whoOf(values: MskValues, identity: PodIdentity, problems: Problem[]): AwsCredentials | AwsRole {
-  const { awsAccessKeyID, awsSecretAccessKey, awsSessionToken, awsRoleArn, awsRegion, identityOwner } =
-    values;
-  const there = awsRegion === undefined ? {} : { region: awsRegion };
-  if (identity.provider === 'aws') {
-    const { roleArn = awsRoleArn, externalID } = identity;
-    if (roleArn === undefined) return there;
-    return {
-      ...there,
-      roleArn,
-      webIdentity: true,
-      ...(externalID === undefined ? {} : { externalId: externalID }),
-    };
-  }
-  if (identityOwner === 'operator') return there;
-  if (awsRoleArn !== undefined) return { ...there, roleArn: awsRoleArn };
-  if (awsAccessKeyID === undefined || awsSecretAccessKey === undefined) {
-    problems.push(missing(awsAccessKeyID === undefined ? 'awsAccessKeyID' : 'awsSecretAccessKey'));
-    return there;
-  }
-  return {
-    accessKeyId: awsAccessKeyID,
-    secretAccessKey: awsSecretAccessKey,
-    ...(awsSessionToken === undefined ? {} : { sessionToken: awsSessionToken }),
-  };
+  const who = awsCaller(values, identity, mending);
+  if (!('problem' in who)) return { region, who };
+  problems.push(who);
+  return { region, who: {} };
 }
 
 /** For a connection's identity: free of secrets. */
 export function mskFingerprint({ region, who }: MskIdentity): string {
-  if (!('accessKeyId' in who)) return JSON.stringify([region, who]);
-  const { accessKeyId, secretAccessKey, sessionToken } = who;
-  return JSON.stringify([region, accessKeyId, secretAccessKey.fingerprint(), sessionToken?.fingerprint()]);
+  return JSON.stringify([region, ...awsCallerIdentity(who)]);
 }
 
 const lifeSeconds = 900;
