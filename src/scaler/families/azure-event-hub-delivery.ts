@@ -7,6 +7,7 @@ import { keepPoison } from './azure-event-hub-delivery-poison.ts';
 import { HubQueue } from './azure-event-hub-delivery-queue.ts';
 import type { EventHubTrigger } from './azure-event-hub-reading.ts';
 import { serviceUrl } from './azure-storage.ts';
+import { windowedDelivery } from './windowed-delivery.ts';
 
 type Context = ReadContext<EventHubClient>;
 
@@ -62,32 +63,13 @@ export const eventHubDelivery: Delivery<EventHubTrigger, EventHubClient> = {
     'container as `<namespace>/<hub>/<group>/poison/<partition>/<sequence number>-<time>`, a JSON document of its body,',
     'its properties, the number of attempts and the reason.',
   ].join('\n'),
-  lockMs,
+  ...windowedDelivery({ lockMs, queueOf, placeOf }),
 
   /** @throws Fault NOT_SUPPORTED for checkpoints of another kind than blobMetadata */
   queueId(trigger) {
     insistOnMetadata(trigger);
     const { access, hub } = trigger.place;
     return `sb://${access.host}/${hub}/${trigger.plan.group}`.toLowerCase();
-  },
-
-  async claim(trigger, context, most) {
-    if (most <= 0) return [];
-    return await queueOf(trigger, context).claim({ most, until: context.now + lockMs }, context);
-  },
-
-  async extend(trigger, context, receipt) {
-    const lockedUntil = context.now + lockMs;
-    await queueOf(trigger, context).hold(placeOf(receipt), lockedUntil, context);
-    return { receipt, lockedUntil };
-  },
-
-  async acknowledge(trigger, context, receipt) {
-    await queueOf(trigger, context).finish(placeOf(receipt), context);
-  },
-
-  async release(trigger, context, receipt, delayMs) {
-    await queueOf(trigger, context).release(placeOf(receipt), context.now + delayMs, context);
   },
 
   async deadLetter(trigger, context, message) {

@@ -11,6 +11,7 @@ import type { KafkaLink } from './kafka-link.ts';
 import { type Broker, metadataCall } from './kafka-messages.ts';
 import { paused } from './kafka-offsets.ts';
 import { type KafkaRecord, writeBatch } from './kafka-records.ts';
+import { windowedDelivery } from './windowed-delivery.ts';
 
 type Context = ReadContext<KafkaClient>;
 
@@ -56,27 +57,8 @@ export const kafkaDelivery: Delivery<KafkaTrigger, KafkaClient> = {
     'value and headers and with where they came from; it is made with one partition where it is missing. A crash just',
     'after that may send one twice. Gzip, Snappy and LZ4 are read by every Node, Zstandard by 22.15 and later.',
   ].join('\n'),
-  lockMs,
+  ...windowedDelivery({ lockMs, queueOf, placeOf }),
   queueId: ({ access, ask }) => `${kafkaPlace(access)}/${ask.group}/${ask.topics.join(',')}`,
-
-  async claim(trigger, context, most) {
-    if (most <= 0) return [];
-    return await queueOf(trigger, context).claim({ most, until: context.now + lockMs }, context);
-  },
-
-  async extend(trigger, context, receipt) {
-    const lockedUntil = context.now + lockMs;
-    await queueOf(trigger, context).hold(placeOf(receipt), lockedUntil, context);
-    return { receipt, lockedUntil };
-  },
-
-  async acknowledge(trigger, context, receipt) {
-    await queueOf(trigger, context).finish(placeOf(receipt), context);
-  },
-
-  async release(trigger, context, receipt, delayMs) {
-    await queueOf(trigger, context).release(placeOf(receipt), context.now + delayMs, context);
-  },
 
   async deadLetter(trigger, context, message) {
     const queue = queueOf(trigger, context);
