@@ -2,7 +2,7 @@ import { Fault } from '../base/errors.ts';
 import { parseQuantity } from '../base/quantity.ts';
 import { fingerprint } from '../base/secret.ts';
 import { defineScaler, refuse } from '../scaler/define.ts';
-import { valueAt } from '../scaler/families/value-formats.ts';
+import { type TakeValue, valueAtLocation } from '../scaler/families/value-formats.ts';
 import { normalizeMetricName } from '../scaler/metric-name.ts';
 import { p } from '../scaler/params.ts';
 import type { Problem } from '../spec/problem.ts';
@@ -44,7 +44,8 @@ export default defineScaler({
         format === 'number' ? 'valueLocation is for json and yaml' : `valueLocation is missing for ${format}`;
       problems.push({ problem, place });
     }
-    const take = format === 'number' ? numberIn(valueType) : takerOf(format, valueLocation ?? '', problems);
+    const take =
+      format === 'number' ? numberIn(valueType) : valueAtLocation(format, valueLocation ?? '', problems);
     if (problems.length > 0 || take === undefined) return refuse(problems);
     const base = `/api/v1/namespaces/${encodeURIComponent(namespace)}/${kinds[resourceKind]}`;
     return {
@@ -76,20 +77,8 @@ export default defineScaler({
   },
 });
 
-type Take = (body: Buffer, what: string) => number;
-
-function takerOf(format: 'json' | 'yaml', location: string, problems: Problem[]): Take | undefined {
-  try {
-    return valueAt(format, location);
-  } catch (thrown) {
-    const sentence = thrown instanceof Error ? thrown.message : String(thrown);
-    problems.push({ problem: `"${location}" ${sentence}`, place: { field: 'metadata.valueLocation' } });
-    return undefined;
-  }
-}
-
 /** Numbers as Go reads them from the front of a text; unlike there, nothing may follow. */
-function numberIn(type: 'float64' | 'int64' | 'quantity'): Take {
+function numberIn(type: 'float64' | 'int64' | 'quantity'): TakeValue {
   const wanted = { float64: /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i, int64: /^[-+]?\d+$/ };
   return (body, what) => {
     const text = body.toString('utf8').trim();

@@ -4,10 +4,9 @@ import { defineScaler, refuse } from '../scaler/define.ts';
 import { openHttp } from '../scaler/families/http.ts';
 import { httpAuthParams, notHttpUrl, resolveHttpAuth } from '../scaler/families/http-auth.ts';
 import { aggregate, aggregations, endpointUrls, serviceOf } from '../scaler/families/service-endpoints.ts';
-import { mostBytes, type TakeValue, valueAt, valueFormats } from '../scaler/families/value-formats.ts';
+import { mostBytes, valueAtLocation, valueFormats } from '../scaler/families/value-formats.ts';
 import { normalizeMetricName } from '../scaler/metric-name.ts';
 import { p } from '../scaler/params.ts';
-import type { Problem } from '../spec/problem.ts';
 
 const mostAtOnce = 5;
 
@@ -42,7 +41,7 @@ export default defineScaler({
     const { url, valueLocation, format, targetValue } = values;
     const access = resolveHttpAuth(values, values.unsafeSsl);
     const problems = [...notHttpUrl('url', url), ...('problems' in access ? access.problems : [])];
-    const take = takerOf(format, valueLocation, problems);
+    const take = valueAtLocation(format, valueLocation, problems);
     if (targetValue === 0 && !asMetricSource) {
       problems.push({ problem: 'targetValue is 0', place: { field: 'metadata.targetValue' } });
     }
@@ -104,17 +103,3 @@ export default defineScaler({
     throw new Fault(fault.code, `none of ${urls.length} pods gave a number: ${fault.message}`);
   },
 });
-
-function takerOf(
-  format: (typeof valueFormats)[number],
-  location: string,
-  problems: Problem[],
-): TakeValue | undefined {
-  try {
-    return valueAt(format, location);
-  } catch (thrown) {
-    const sentence = thrown instanceof Error ? thrown.message : String(thrown);
-    problems.push({ problem: `"${location}" ${sentence}`, place: { field: 'metadata.valueLocation' } });
-    return undefined;
-  }
-}

@@ -2,6 +2,7 @@ import { XMLParser, XMLValidator } from 'fast-xml-parser';
 import { parseAllDocuments, parse as parseYaml } from 'yaml';
 import { Fault } from '../../base/errors.ts';
 import { parseQuantity } from '../../base/quantity.ts';
+import type { Problem } from '../../spec/problem.ts';
 import { gjsonGet } from './gjson.ts';
 import { isValid } from './gjson-modifiers.ts';
 import { textOf } from './gjson-scan.ts';
@@ -52,6 +53,21 @@ export function valueAt(format: ValueFormat, location: string): TakeValue {
         throw new Fault('SOURCE_ANSWER_INVALID', `${what} did not answer in the Prometheus text format`);
       };
     }
+  }
+}
+
+/** The same for the parameter `valueLocation`: undefined, and a problem more, where it cannot be read. */
+export function valueAtLocation(
+  format: ValueFormat,
+  location: string,
+  problems: Problem[],
+): TakeValue | undefined {
+  try {
+    return valueAt(format, location);
+  } catch (thrown) {
+    const sentence = thrown instanceof Error ? thrown.message : String(thrown);
+    problems.push({ problem: `"${location}" ${sentence}`, place: { field: 'metadata.valueLocation' } });
+    return undefined;
   }
 }
 
