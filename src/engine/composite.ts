@@ -3,6 +3,7 @@ import type { CompositeAnswer } from '../decide/activity.ts';
 import { answerForNil, compositeFallback } from '../decide/fallback.ts';
 import { compileFormula, type Formula } from '../decide/formula.ts';
 import type { Answer } from '../decide/reading.ts';
+import { isResource } from '../spec/rules-of-scaling.ts';
 import type { Fallback, ScaledObject, Trigger } from '../spec/workload.ts';
 
 /** The name of the one metric that a formula makes of all triggers; KEDA's. */
@@ -22,9 +23,7 @@ export interface Composite {
 export function compositeOf({ scalingModifiers, triggers }: ScaledObject): Composite | undefined {
   if (scalingModifiers?.formula === undefined) return undefined;
   const { formula: text, target, activationTarget, metricType = 'AverageValue' } = scalingModifiers;
-  const names = triggers.flatMap(({ type, name }) =>
-    name === undefined || type === 'cpu' || type === 'memory' ? [] : [name],
-  );
+  const names = triggers.flatMap(each => (each.name === undefined || isResource(each) ? [] : [each.name]));
   const rest = {
     target: Number(target ?? 0),
     targetType: metricType,

@@ -4,6 +4,7 @@ import type { Answer } from '../decide/reading.ts';
 import type { BoundRead } from '../scaler/bind.ts';
 import { pauseOf } from '../spec/annotations.ts';
 import type { ScaledJobReason } from '../spec/conditions.ts';
+import { isResource } from '../spec/rules-of-scaling.ts';
 import type { ScaledJob } from '../spec/workload.ts';
 import { applyHistoryLimits, applyJobs } from './apply.ts';
 import type { EngineContext } from './context.ts';
@@ -94,9 +95,7 @@ export function runScaledJob(
     // Whatever was read meanwhile, it is not ours to decide on any more.
     if (closed) return;
     const seen: JobsSeen = {
-      triggers: triggers.states.flatMap(state =>
-        state.trigger.type === 'cpu' || state.trigger.type === 'memory' ? [] : [shareOf(state)],
-      ),
+      triggers: triggers.states.flatMap(state => (isResource(state.trigger) ? [] : [shareOf(state)])),
       ...counted,
     };
     const decision = decideJobs(seen, limits);

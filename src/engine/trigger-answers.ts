@@ -3,6 +3,7 @@ import { answerOf, type Health, nextHealth, onFallback } from '../decide/fallbac
 import { externalMetric, type HpaMetric } from '../decide/hpa-metrics.ts';
 import { type Answer, type Reading, reportedValue } from '../decide/reading.ts';
 import type { BoundRead } from '../scaler/bind.ts';
+import { isResource as isResourceTrigger } from '../spec/rules-of-scaling.ts';
 import type { ScaledObject } from '../spec/workload.ts';
 import { type Composite, combine, compositeName } from './composite.ts';
 import type { Memory } from './memory.ts';
@@ -17,7 +18,7 @@ export type MetricAnswer =
   | { kind: 'failed'; fault: Fault };
 
 /** Whether it is about cpu or memory, which are not read from a source. */
-export const isResource = ({ trigger }: TriggerState) => trigger.type === 'cpu' || trigger.type === 'memory';
+export const isResource = ({ trigger }: TriggerState) => isResourceTrigger(trigger);
 
 /** The name under which a trigger's value goes; one that cannot be built has what all names of its place begin with. */
 export function metricNameOf({ trigger, bound }: TriggerState): string {
