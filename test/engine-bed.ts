@@ -36,6 +36,9 @@ export interface TestSource {
   /** What happens to an attempt to open. */
   opening: ((signal: AbortSignal) => Promise<void>) | undefined;
   readonly opened: string[];
+  /** Whether its connections have names, and those that they were given. */
+  hasNames: boolean;
+  readonly names: string[];
   closed: number;
   /** Each question, with the key that was used for it and when. */
   readonly asked: { query: string; key: string | undefined; at: number }[];
@@ -63,6 +66,8 @@ export function testSource(clock: ManualClock): TestSource {
     answer: undefined,
     opening: undefined,
     opened: [],
+    hasNames: false,
+    names: [],
     closed: 0,
     asked: [],
     listeners: 0,
@@ -92,8 +97,9 @@ export function testSource(clock: ManualClock): TestSource {
         endpoint: ({ endpoint, key }: TestParams) => `${endpoint} ${key?.fingerprint() ?? ''}`,
         query: ({ query = '' }: TestParams) => query,
         timeoutMs: ({ timeout }: TestParams) => timeout,
-        async open({ endpoint, key }: TestParams, { signal }) {
+        async open({ endpoint, key }: TestParams, { signal, connectionName }) {
           source.opened.push(endpoint);
+          if (source.hasNames) source.names.push(connectionName());
           await source.opening?.(signal);
           return {
             key: key?.reveal(),

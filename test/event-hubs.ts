@@ -53,6 +53,8 @@ export class EventHubs implements AsyncDisposable {
   /** What was asked for: `put-token`, `READ hub`, `READ hub/0`, `receive hub/group/0 > 5`. */
   readonly asked: string[] = [];
   readonly containerIds: string[] = [];
+  /** What its clients say that they are. */
+  readonly userAgents: unknown[] = [];
   /** Answers READs with this status instead, where it is set. */
   status: number | undefined;
   /** Leaves READs without an answer, while it is set. */
@@ -162,6 +164,7 @@ export class EventHubs implements AsyncDisposable {
 
   #opened(connection: Connection): void {
     this.containerIds.push(connection.container_id);
+    this.userAgents.push(connection.remote.open?.properties?.['user-agent']);
     const authorized = new Set<string>();
     const replies = new Map<string, Sender>();
     connection.on('sender_open', ({ sender }: EventContext) => {

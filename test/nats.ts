@@ -92,7 +92,7 @@ export async function startNats(options: NatsServerOptions = {}): Promise<NatsSe
     ...config,
   ];
   await writeFile(file, `${lines.join('\n')}\n`);
-  const way: NatsEntry = { clientName: 'test', ...(tls ? { tls: { ca: authority } } : {}), ...entry };
+  const way: NatsEntry = { connectionName: 'test', ...(tls ? { tls: { ca: authority } } : {}), ...entry };
   const signal = (ms = 10_000) => AbortSignal.timeout(ms);
   const isReady = async () => {
     const link = await connectNats({ host, port }, way, signal()).catch(() => undefined);

@@ -72,7 +72,7 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
   ];
   await writeFile(file, `${lines.join('\n')}\n`);
   const entry: RedisEntry = {
-    clientName: 'test',
+    connectionName: 'test',
     ...(password === undefined ? {} : { password: new Secret(password) }),
     ...(tls ? { tls: { ca: authority, cert: clientCertificate, key: new Secret(clientKey) } } : {}),
   };

@@ -95,7 +95,16 @@ export const plainContext: ParamContext = {
 
 /** What a scaler gets to open a connection with in a test. */
 export function openContext(signal: AbortSignal, over: Partial<OpenContext> = {}): OpenContext {
-  return { signal, clientName: 'eventide', identity: noIdentity, tokens: noTokens, http: {}, ...over };
+  const connectionName = () => 'eventide for default/app';
+  return {
+    signal,
+    clientName: 'eventide',
+    connectionName,
+    identity: noIdentity,
+    tokens: noTokens,
+    http: {},
+    ...over,
+  };
 }
 
 /** What a scaler gets to read with in a test. */

@@ -153,7 +153,7 @@ async function watch(
 ): Promise<{ samples: Sample[]; produced: Produced }> {
   const { hostname, port } = new URL(`kafka://${broker.address.plaintext}`);
   const address = { host: hostname, port: Number(port) };
-  await using client = kafkaClient([address], { clientName: 'the bench' });
+  await using client = kafkaClient([address], { connectionName: 'the bench' });
   const found: (Omit<Sample, 'second'> & { at: number })[] = [];
   let produced: Produced | undefined;
   let failed: unknown;

@@ -10,6 +10,11 @@ import { noIdentity } from '../spec/pod-identity.ts';
 import { Readings } from './readings.ts';
 import { Sources } from './sources.ts';
 
+interface Shape {
+  kind?: 'plain' | 'readMany';
+  workload?: string;
+}
+
 function bed() {
   const clock = manualClock();
   const source = testSource(clock);
@@ -26,11 +31,11 @@ function bed() {
     stop: stop.signal,
   });
   const readings = new Readings(sources, clock);
-  const bound = (metadata: Record<string, string> = {}, kind: 'plain' | 'readMany' = 'plain') => {
+  const bound = (metadata: Record<string, string> = {}, { kind = 'plain', workload = 'app' }: Shape = {}) => {
     const context = {
       podIdentity: noIdentity,
       namespace: 'shop',
-      workload: 'app',
+      workload,
       triggerIndex: 0,
       asMetricSource: false,
     };
@@ -85,9 +90,10 @@ describe('a connection', () => {
 
   it('is not closed while idle if a trigger comes to refer to it again', async () => {
     const { source, sources, bound, read, clock } = bed();
-    sources.retain(bound());
-    await read(bound());
-    sources.release(bound());
+    const trigger = bound();
+    sources.retain(trigger);
+    await read(trigger);
+    sources.release(trigger);
     await clock.advance(5000);
 
     sources.retain(bound());
@@ -103,11 +109,12 @@ describe('a connection', () => {
       new Promise(resolve => {
         answer = resolve;
       });
-    sources.retain(bound());
-    const reading = read(bound());
+    const trigger = bound();
+    sources.retain(trigger);
+    const reading = read(trigger);
     await clock.advance(0);
 
-    sources.release(bound());
+    sources.release(trigger);
     await clock.advance(60_000);
     const during = source.closed;
     answer(3);
@@ -177,6 +184,87 @@ describe('a connection', () => {
   });
 });
 
+describe('the name of a connection', () => {
+  /** A connection that two workloads share, opened when only one was known. */
+  async function sharedLate() {
+    const made = bed();
+    const { source, sources, bound, read } = made;
+    source.hasNames = true;
+    const [mail, orders] = [bound({}, { workload: 'mail' }), bound({}, { workload: 'orders' })];
+    sources.retain(orders);
+    await read(orders);
+    sources.retain(mail);
+    return { ...made, mail, orders };
+  }
+
+  it('lists the workloads that share it', async () => {
+    const { source, sources, bound, read } = bed();
+    source.hasNames = true;
+    const triggers = ['orders', 'mail', 'mail'].map(workload => bound({}, { workload }));
+    for (const trigger of triggers) sources.retain(trigger);
+
+    await Promise.all(triggers.map(read));
+
+    expect(source.names).toEqual(['eventide for shop/mail, shop/orders']);
+  });
+
+  it('is put right by a new connection, once for all changes of a minute', async () => {
+    const { source, sources, clock, read, mail, orders, bound } = await sharedLate();
+
+    await clock.advance(59_999);
+    await read(orders);
+    const within = [...source.names];
+    sources.retain(bound({}, { workload: 'parcels' }));
+    await clock.advance(1);
+    await Promise.all([orders, mail].map(read));
+    await clock.advance(60_000);
+    await read(orders);
+
+    expect(within).toEqual(['eventide for shop/orders']);
+    expect(source.names.slice(1)).toEqual(['eventide for shop/mail, shop/orders, shop/parcels']);
+    expect([sources.open, source.closed]).toEqual([1, 1]);
+  });
+
+  it('stays wrong rather than that a reading fails', async () => {
+    const { source, clock, read, orders } = await sharedLate();
+    source.opening = fails('SOURCE_REFUSED');
+
+    await clock.advance(60_000);
+    const values = [await read(orders), await read(orders)];
+    source.opening = undefined;
+    await clock.advance(60_000);
+    await read(orders);
+    await clock.advance(0);
+
+    expect(values).toEqual([0, 0]);
+    expect(source.opened).toHaveLength(3);
+    expect(source.closed).toBe(1);
+  });
+
+  it('stays as it is while messages are claimed through the connection', async () => {
+    const { source, sources, clock, read, orders } = await sharedLate();
+
+    await sources.use(orders, async () => {}, new AbortController().signal);
+    await clock.advance(60_000);
+    await read(orders);
+
+    expect(source.opened).toHaveLength(1);
+  });
+
+  it('is no reason to connect anew where connections have none', async () => {
+    const { source, sources, clock, bound, read } = bed();
+    const trigger = bound();
+    sources.retain(trigger);
+    await read(trigger);
+
+    sources.retain(bound({}, { workload: 'mail' }));
+    await clock.advance(60_000);
+    await read(trigger);
+
+    expect(source.opened).toHaveLength(1);
+  });
+});
+
 describe('a reading', () => {
   it('that is under way is shared by all who ask the same', async () => {
     const { source, bound, read } = bed();
@@ -222,7 +310,9 @@ describe('a reading', () => {
     const { source, bound, read } = bed();
     source.values.set('a', 1).set('b', 2).set('c', 3);
 
-    const values = await Promise.all(['a', 'b', 'c', 'b'].map(query => read(bound({ query }, 'readMany'))));
+    const values = await Promise.all(
+      ['a', 'b', 'c', 'b'].map(query => read(bound({ query }, { kind: 'readMany' }))),
+    );
 
     expect(values).toEqual([1, 2, 3, 2]);
     expect(source.asked.map(({ query }) => query)).toEqual(['a+b+c']);
@@ -232,7 +322,9 @@ describe('a reading', () => {
     const { source, bound, read } = bed();
     source.faults.set('b', new Fault('SOURCE_NOT_FOUND', 'there is no b'));
 
-    const values = await Promise.all(['a', 'b', 'c'].map(query => read(bound({ query }, 'readMany'))));
+    const values = await Promise.all(
+      ['a', 'b', 'c'].map(query => read(bound({ query }, { kind: 'readMany' }))),
+    );
 
     expect(values).toEqual([source.value, 'SOURCE_NOT_FOUND', source.value]);
   });
@@ -241,7 +333,7 @@ describe('a reading', () => {
     const { source, bound, read } = bed();
     source.answer = fails('SOURCE_FAILED');
 
-    const values = await Promise.all(['a', 'b'].map(query => read(bound({ query }, 'readMany'))));
+    const values = await Promise.all(['a', 'b'].map(query => read(bound({ query }, { kind: 'readMany' }))));
 
     expect(values).toEqual(['SOURCE_FAILED', 'SOURCE_FAILED']);
   });

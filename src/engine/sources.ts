@@ -5,7 +5,8 @@ import type { HttpOptions } from '../base/http.ts';
 import type { Log } from '../base/log.ts';
 import { type Backoff, backoffMs } from '../base/retry.ts';
 import type { BoundRead } from '../scaler/bind.ts';
-import type { ClusterReader, ReadContext, TokenSource } from '../scaler/context.ts';
+import type { ClusterReader, OpenContext, ReadContext, TokenSource } from '../scaler/context.ts';
+import { connectionName } from './connection-name.ts';
 
 export interface SourceOptions {
   clock: Clock;
@@ -33,6 +34,11 @@ const mostAtOnce = 8;
 const longestPauseMs = 3_600_000;
 /** How long a connection that nothing refers to any more stays open, in milliseconds. */
 const idleMs = 10_000;
+/**
+ * A name that lists other workloads than those that share the connection is put right after this, in milliseconds:
+ * once for many changes, since it takes a new connection.
+ */
+const renamedAfterMs = 60_000;
 /** The pauses after failures in a row. The cap keeps a source that is back from being noticed late. */
 const sourceBackoff: Backoff = { firstMs: 1000, maxMs: 10_000 };
 /** Failures of the way to the source, not of one question to it: they say that others would fail alike. */
@@ -42,6 +48,8 @@ const wayCodes: ReadonlySet<FaultCode> = new Set(['SOURCE_UNREACHABLE', 'SOURCE_
 interface Means {
   bound: BoundRead;
   signal: AbortSignal;
+  /** It delivers. */
+  claims?: boolean;
 }
 
 type Work<T> = (context: ReadContext<unknown>) => Promise<T>;
@@ -49,6 +57,12 @@ type Work<T> = (context: ReadContext<unknown>) => Promise<T>;
 /** A connection that was opened, or is being. */
 interface Opened {
   conn: Promise<unknown>;
+  /** What the source knows it by; undefined where connections to it have no name. */
+  name: string | undefined;
+  /** When the name is next compared with the workloads, monotonic. */
+  renamed: number;
+  /** Messages were claimed through it, and may be lost with it. */
+  claims: boolean;
   inUse: number;
   /** Nothing new uses it, and the last one to finish closes it. */
   retired: boolean;
@@ -59,7 +73,8 @@ interface Connection {
   /** The trigger it was opened for; all that share it would open it alike. */
   bound: BoundRead;
   opened: Opened | undefined;
-  users: number;
+  /** Those that were retained. */
+  readonly users: Set<BoundRead>;
   idle: Disposable | undefined;
   failures: number;
   /** How often the source has answered, with whatever. */
@@ -97,7 +112,7 @@ export class Sources implements AsyncDisposable {
   /** Says that a trigger refers to its connection, which then stays open between uses. */
   retain(bound: BoundRead): void {
     const connection = this.#connectionOf(bound);
-    connection.users += 1;
+    connection.users.add(bound);
     connection.idle?.[Symbol.dispose]();
     connection.idle = undefined;
   }
@@ -106,8 +121,8 @@ export class Sources implements AsyncDisposable {
   release(bound: BoundRead): void {
     const connection = this.#connections.get(bound.connectionKey);
     if (connection === undefined) return;
-    connection.users -= 1;
-    if (connection.users > 0) return;
+    connection.users.delete(bound);
+    if (connection.users.size > 0) return;
     connection.idle = this.#options.clock.after(idleMs, () => {
       this.#connections.delete(connection.key);
       this.#retire(connection);
@@ -118,12 +133,12 @@ export class Sources implements AsyncDisposable {
    * Runs `work` with the trigger's connection, under the trigger's deadline. Of many at once some wait for their
    * turn, and their time runs from then on.
    *
-   * @param own the caller's own signal, which then is the only deadline; it waits for no turn
+   * @param own the signal of a delivery, which then is the only deadline; it waits for no turn
    * @throws Fault of the source; where it is being left alone, the one that was the reason, at once
    */
   async use<T>(bound: BoundRead, work: Work<T>, own?: AbortSignal): Promise<T> {
     const connection = this.#connectionOf(bound);
-    if (own !== undefined) return await this.#ask(connection, work, { bound, signal: own });
+    if (own !== undefined) return await this.#ask(connection, work, { bound, signal: own, claims: true });
     if (this.#isLeftAlone(connection)) throw connection.fault;
     await this.#turn(connection);
     try {
@@ -165,7 +180,7 @@ export class Sources implements AsyncDisposable {
       key,
       bound,
       opened: undefined,
-      users: 0,
+      users: new Set(),
       idle: undefined,
       failures: 0,
       answers: 0,
@@ -215,12 +230,14 @@ export class Sources implements AsyncDisposable {
     return fault !== undefined && this.#options.clock.elapsed() < notBefore;
   }
 
-  async #run<T>(connection: Connection, work: Work<T>, { bound, signal }: Means): Promise<T> {
+  async #run<T>(connection: Connection, work: Work<T>, means: Means): Promise<T> {
+    const { bound, signal, claims = false } = means;
     if (signal.aborted) throw explain(signal.reason, signal);
     const { clock, cluster } = this.#options;
     const { fault, answers } = connection;
     const opened = this.#opened(connection);
     opened.inUse += 1;
+    opened.claims ||= claims;
     const ask = async () => {
       const conn = await opened.conn;
       return await work({ conn, signal, now: clock.now(), namespace: bound.context.namespace, cluster });
@@ -240,8 +257,12 @@ export class Sources implements AsyncDisposable {
   }
 
   #opened(connection: Connection): Opened {
-    if (connection.opened !== undefined) return connection.opened;
-    const opened: Opened = { conn: this.#open(connection.bound), inUse: 0, retired: false };
+    const present = connection.opened;
+    if (present !== undefined) {
+      this.#keepNamed(connection, present);
+      return present;
+    }
+    const opened = this.#newlyOpened(connection);
     connection.opened = opened;
     opened.conn.catch(() => {
       if (connection.opened === opened) connection.opened = undefined;
@@ -249,14 +270,61 @@ export class Sources implements AsyncDisposable {
     return opened;
   }
 
+  /** Replaces a connection whose name is no longer right, once the new one stands. */
+  #keepNamed(connection: Connection, opened: Opened): void {
+    const { clock } = this.#options;
+    if (opened.name === undefined || opened.claims || clock.elapsed() < opened.renamed) return;
+    opened.renamed = clock.elapsed() + renamedAfterMs;
+    if (opened.name === this.#name(workloadsOf(connection))) return;
+    const fresh = this.#newlyOpened(connection);
+    const take = () => {
+      const [old, unwanted] =
+        connection.opened === opened && !opened.claims ? [opened, false] : [fresh, true];
+      if (!unwanted) connection.opened = fresh;
+      old.retired = true;
+      if (old.inUse === 0) this.#close(connection.bound, old);
+    };
+    // Where it cannot be had, the old one is good enough for another while.
+    fresh.conn.then(take, () => {});
+  }
+
+  #newlyOpened(connection: Connection): Opened {
+    const workloads = workloadsOf(connection);
+    const renamed = this.#options.clock.elapsed() + renamedAfterMs;
+    const opened: Omit<Opened, 'conn'> = {
+      name: undefined,
+      renamed,
+      claims: false,
+      inUse: 0,
+      retired: false,
+    };
+    const named = (most?: number) => {
+      opened.name = this.#name(workloads);
+      return this.#name(workloads, most);
+    };
+    return Object.assign(opened, { conn: this.#open(connection.bound, named) });
+  }
+
+  #name(workloads: readonly string[], most?: number): string {
+    return connectionName(this.#options.clientName, workloads, most);
+  }
+
   /** Under a deadline of its own: all who share the connection wait for it, not only the first. */
-  async #open(bound: BoundRead): Promise<unknown> {
+  async #open(bound: BoundRead, named: OpenContext['connectionName']): Promise<unknown> {
     const { scaler, params, context } = bound;
     const { clientName, tokens, http, stop } = this.#options;
     using limit = deadline(stop, this.#timeoutMs(bound));
     const { signal } = limit;
+    const identity = context.podIdentity;
     try {
-      return await scaler.open(params, { signal, clientName, identity: context.podIdentity, tokens, http });
+      return await scaler.open(params, {
+        signal,
+        clientName,
+        connectionName: named,
+        identity,
+        tokens,
+        http,
+      });
     } catch (thrown) {
       throw explain(thrown, signal);
     }
@@ -321,6 +389,14 @@ export class Sources implements AsyncDisposable {
     this.#closing.add(closing);
     void closing.then(() => this.#closing.delete(closing));
   }
+}
+
+/** Who shares the connection, each once, in an order that stays; or for whom it is opened, where nobody keeps it. */
+function workloadsOf({ users, bound }: Connection): string[] {
+  const sharing = users.size === 0 ? [bound] : users;
+  const names = new Set<string>();
+  for (const { context } of sharing) names.add(`${context.namespace}/${context.workload}`);
+  return [...names].sort();
 }
 
 async function close({ scaler }: BoundRead, opening: Promise<unknown>): Promise<void> {

@@ -61,8 +61,15 @@ export interface ClusterReader {
 /** What a scaler gets to open a connection with. */
 export interface OpenContext {
   signal: AbortSignal;
-  /** Names us to the owner of the source, such as `eventide`. */
+  /** Names us to the owner of the source where each request does, such as `eventide`. */
   clientName: string;
+  /**
+   * Names a connection to the owner of the source: whose it is and for which workloads, such as `eventide for
+   * shop/orders, shop/mail and 12 more`. A connection that was given one is replaced when the workloads have changed.
+   *
+   * @param most how many characters the source takes; as many workloads are listed as fit
+   */
+  connectionName(most?: number): string;
   identity: PodIdentity;
   tokens: TokenSource;
   /** Proxy and other settings every HTTP connection starts from. */

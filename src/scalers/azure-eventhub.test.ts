@@ -313,13 +313,14 @@ describe('the connection', () => {
     });
     const [first] = triggers;
     if (first === undefined || scaler.readMany === undefined) throw new Error('nothing to read');
-    await using conn = await scaler.open(first, openContext(signal, { clientName: 'eventide shop' }));
+    await using conn = await scaler.open(first, openContext(signal));
 
     const values = await scaler.readMany(triggers, readContext(conn, signal));
 
     expect(values).toEqual(triggers.map(() => ({ value: 0, active: false })));
     expect(server.connections).toBe(1);
-    expect(server.containerIds[0]).toMatch(/^eventide shop-/);
+    expect(server.containerIds[0]).toMatch(/^eventide-/);
+    expect(server.userAgents).toEqual(['eventide for default/app']);
     const reads = server.asked.filter(each => each.startsWith('READ'));
     expect(reads.sort()).toEqual([
       'READ one',

@@ -234,7 +234,7 @@ describe.skipIf(!(await hasGo()))('mongodb, against FerretDB', () => {
 
   describe('the client', () => {
     async function opened(bound = asking('{"state":"waiting"}')) {
-      const open = openContext(AbortSignal.timeout(10_000), { clientName: 'eventide of the shop' });
+      const open = openContext(AbortSignal.timeout(10_000), { connectionName: () => 'eventide of the shop' });
       const conn = (await bound.scaler.open(bound.params, open)) as MongoSource;
       const ask = (signal = AbortSignal.timeout(10_000)) =>
         bound.scaler.read(bound.params, readContext(conn, signal));

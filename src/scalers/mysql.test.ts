@@ -281,10 +281,10 @@ CREATE FUNCTION shop.note() RETURNS int MODIFIES SQL DATA BEGIN INSERT INTO shop
   });
 
   describe('the sessions', () => {
-    async function opened(of: MariadbServer, clientName = 'eventide') {
+    async function opened(of: MariadbServer, name = 'eventide') {
       const params = { ...one, host: of.host, port: String(of.port), username: 'root' };
       const bound = mustBind(mysql, { params });
-      const open = openContext(AbortSignal.timeout(10_000), { clientName });
+      const open = openContext(AbortSignal.timeout(10_000), { connectionName: () => name });
       const conn = (await bound.scaler.open(bound.params, open)) as SqlPool;
       const ask = (query: string, signal = AbortSignal.timeout(10_000)) =>
         bound.scaler.read(

@@ -376,11 +376,11 @@ describe.skipIf(!postgresInstalled)('postgresql, against a real server', () => {
   });
 
   describe('the sessions', () => {
-    async function opened(of: PostgresServer, clientName = 'eventide') {
+    async function opened(of: PostgresServer, name = 'eventide') {
       const bound = mustBind(postgresql, { params: at(of) });
       const conn = (await bound.scaler.open(
         bound.params,
-        openContext(AbortSignal.timeout(10_000), { clientName }),
+        openContext(AbortSignal.timeout(10_000), { connectionName: () => name }),
       )) as SqlPool;
       const ask = (query: string, signal = AbortSignal.timeout(10_000)) =>
         bound.scaler.read(

@@ -209,9 +209,7 @@ describe.skipIf(!rabbitInstalled)('rabbitmq, against a real broker', () => {
       await scaler.read(open.named('orders'), open.context);
       await eventually(async () => (await rabbit.connections()).length === 1);
 
-      expect((await rabbit.connections())[0]?.name).toBe(
-        'eventide counts messages, opened for queue orders of namespace default',
-      );
+      expect((await rabbit.connections())[0]?.name).toBe('eventide for default/app (counts messages)');
     });
 
     it('is one connection with one channel for a thousand queues', async () => {

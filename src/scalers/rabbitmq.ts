@@ -133,10 +133,10 @@ export default defineScaler({
   },
   timeoutMs: ({ timeout }) => (timeout === 0 ? undefined : timeout),
 
-  async open({ access, namespace, queueName }, context): Promise<Broker | Management> {
+  async open({ access }, context): Promise<Broker | Management> {
     if ('wrong' in access) throw new Fault('PARAM_INVALID', access.wrong);
     if (access.protocol === 'http') return openManagement(access, context);
-    return await openBroker(access, `queue ${queueName} of namespace ${namespace}`, context);
+    return await openBroker(access, context);
   },
 
   async read(queue, context) {

@@ -133,7 +133,7 @@ describe.skipIf(!redisInstalled)('redis, against a real server', () => {
       await using open = await opened(server.address, { password: 'the right one' });
 
       expect(await scaler.read(open.named('k'), open.context)).toBe(0);
-      expect(await server.clients()).toEqual(['eventide']);
+      expect(await server.clients()).toEqual(['eventide-for-default/app']);
     });
 
     it.each([
@@ -217,7 +217,7 @@ describe.skipIf(!redisInstalled)('redis, against a real server', () => {
 
       expect(fault.code).toBe('SOURCE_UNREACHABLE');
       expect(await scaler.read(open.named('k'), open.context)).toBe(2);
-      expect(await server.clients()).toEqual(['eventide']);
+      expect(await server.clients()).toEqual(['eventide-for-default/app']);
     });
 
     it('is made anew, without a failure, where an idle one was closed by the server', async () => {
@@ -280,7 +280,7 @@ describe.skipIf(!redisInstalled)('redis, against a real server', () => {
       const counts = await scaler.readMany?.(names.map(open.named), open.context);
 
       expect(counts).toEqual(names.map(() => 1));
-      expect(await server.clients()).toEqual(['eventide']);
+      expect(await server.clients()).toEqual(['eventide-for-default/app']);
     });
   });
 });

@@ -138,9 +138,14 @@ export class AmqpNamespace implements AsyncDisposable {
   async #open(signal: AbortSignal): Promise<Session> {
     const { host, port, plain } = this.#access;
     const { clientName, http } = this.#context;
+    const connectionName = this.#context.connectionName();
     const tls = plain ? {} : { tls: http.tls ?? {} };
     const way = { ...tls, roots: http.roots, minTlsVersion: http.minTlsVersion };
-    const connection = await connectAzureAmqp({ host, port }, { ...way, host, clientName }, signal);
+    const connection = await connectAzureAmqp(
+      { host, port },
+      { ...way, host, clientName, connectionName },
+      signal,
+    );
     if (this.#closed) {
       await connection[Symbol.asyncDispose]();
       throw this.#closedFault();

@@ -18,8 +18,9 @@ import { type Address, openSocket, type Way } from './socket.ts';
 export interface AmqpEntry extends Way {
   /** The name of the namespace, as it is told to the server. */
   host: string;
-  /** What the owner of the namespace sees in its logs. */
+  /** What the owner of the namespace sees in its logs: the begin of the container's id, and the user agent. */
   clientName: string;
+  connectionName: string;
 }
 
 /** A link that is to be made. */
@@ -135,7 +136,7 @@ export class AmqpConnection implements AsyncDisposable {
   }
 
   /** The handshake. */
-  async enter({ host, clientName }: AmqpEntry): Promise<void> {
+  async enter({ host, clientName, connectionName }: AmqpEntry): Promise<void> {
     this.#socket.write(headers.sasl);
     await this.#hearHeader();
     await this.#hear(codes.saslMechanisms);
@@ -158,7 +159,7 @@ export class AmqpConnection implements AsyncDisposable {
         amqp.symbol('product'),
         amqp.string('Eventide'),
         amqp.symbol('user-agent'),
-        amqp.string(clientName),
+        amqp.string(connectionName),
       ]),
     ]);
     this.#say(codes.begin, [

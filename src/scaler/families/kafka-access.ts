@@ -210,13 +210,13 @@ export function openKafka(access: KafkaAccess, context: OpenContext): KafkaClien
   const { encryption } = access;
   requireUsableTls(encryption);
   const bootstrap = access.bootstrapServers.map(parseAddress);
-  const { clientName, http } = context;
+  const { http } = context;
   const closing: AsyncDisposable[] = [];
   const entry: KafkaEntry = {
     tls: encryption,
     roots: http.roots,
     minTlsVersion: http.minTlsVersion,
-    clientName,
+    connectionName: context.connectionName(),
     sasl: loginOf(access, context, closing),
   };
   return kafkaClient(bootstrap, entry, closing);

@@ -39,7 +39,7 @@ async function broker(...answers: (((out: WireWriter, id: number) => void) | und
 }
 
 const linkTo = ({ host, port }: { host: string; port: number }) =>
-  connectKafka({ host, port }, { clientName: 'eventide' }, { now: 0, signal });
+  connectKafka({ host, port }, { connectionName: 'eventide' }, { now: 0, signal });
 
 const ask = (link: KafkaLink, stop = signal) => link.ask(metadataCall(['orders']), stop);
 
@@ -99,7 +99,7 @@ describe('a connection to a broker', () => {
 
   it('is given up with everything that waits on it once an answer is overdue, and made anew', async () => {
     await using server = await broker(greeting());
-    await using client = kafkaClient([server], { clientName: 'eventide' });
+    await using client = kafkaClient([server], { connectionName: 'eventide' });
     const link = await client.any({ now: 0, signal });
     using limit = deadline(signal, 50);
 
@@ -125,7 +125,7 @@ describe('a connection to a broker', () => {
 
   it('is shared by all who want it at the same moment', async () => {
     await using server = await broker(greeting());
-    await using client = kafkaClient([server], { clientName: 'eventide' });
+    await using client = kafkaClient([server], { connectionName: 'eventide' });
 
     const links = await Promise.all(Array.from({ length: 20 }, () => client.any({ now: 0, signal })));
 
@@ -135,7 +135,7 @@ describe('a connection to a broker', () => {
 
   it('is not opened any more once the client is closed', async () => {
     await using server = await broker(greeting());
-    const client = kafkaClient([server], { clientName: 'eventide' });
+    const client = kafkaClient([server], { connectionName: 'eventide' });
 
     const opening = client.any({ now: 0, signal });
     await client[Symbol.asyncDispose]();

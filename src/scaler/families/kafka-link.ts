@@ -41,7 +41,7 @@ export interface LoginAt {
 export interface KafkaEntry extends Way {
   sasl?: SaslLogin | undefined;
   /** What the broker's logs and quotas know us by. */
-  clientName: string;
+  connectionName: string;
 }
 
 /** One connection to one broker. */
@@ -86,7 +86,7 @@ export async function connectKafka(
   { now, signal }: { now: number; signal: AbortSignal },
 ): Promise<KafkaLink> {
   const socket = await openSocket(address, entry, signal);
-  const link = new Link(socket, joinHostPort(address.host, address.port), entry.clientName);
+  const link = new Link(socket, joinHostPort(address.host, address.port), entry.connectionName);
   try {
     await link.greet(signal);
     if (entry.sasl !== undefined) await link.logIn(entry.sasl, { host: address.host, now, signal });
@@ -100,7 +100,7 @@ export async function connectKafka(
 class Link implements KafkaLink {
   readonly name: string;
   readonly #socket: Socket;
-  readonly #clientName: string;
+  readonly #connectionName: string;
   readonly #line: Waiting[] = [];
   readonly #chunks: Buffer[] = [];
   #bytes = 0;
@@ -110,10 +110,10 @@ class Link implements KafkaLink {
   #retired = false;
   #expiry: NodeJS.Timeout | undefined;
 
-  constructor(socket: Socket, name: string, clientName: string) {
+  constructor(socket: Socket, name: string, connectionName: string) {
     this.name = name;
     this.#socket = socket;
-    this.#clientName = clientName;
+    this.#connectionName = connectionName;
     socket.on('data', (chunk: Buffer) => this.#take(chunk));
     socket.on('error', thrown => this.#close(networkFault(thrown, name)));
     socket.on('close', () => this.#close(new Fault('SOURCE_UNREACHABLE', this.#hungUp())));
@@ -196,7 +196,7 @@ class Link implements KafkaLink {
 
   #request(call: Call<unknown>): Buffer {
     const out = new WireWriter();
-    out.int16(call.api).int16(call.version).int32(this.#lastId).string(this.#clientName);
+    out.int16(call.api).int16(call.version).int32(this.#lastId).string(this.#connectionName);
     if (call.flexible) out.tags();
     call.write(out);
     return out.frame();

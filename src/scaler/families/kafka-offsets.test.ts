@@ -14,7 +14,7 @@ const name = (what: string) => `${what}-${randomUUID().slice(0, 8)}`;
 
 function clientOf(address: string): KafkaClient {
   const [host = '', port] = address.split(':');
-  return kafkaClient([{ host, port: Number(port) }], { clientName: 'test' });
+  return kafkaClient([{ host, port: Number(port) }], { connectionName: 'test' });
 }
 
 /** The same brokers, as if they knew only what those before Kafka 3.0 know. */

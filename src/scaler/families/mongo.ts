@@ -93,12 +93,12 @@ export async function openMongo(access: MongoAccess, context: OpenContext): Prom
   };
 }
 
-function optionsOf({ uri, tls }: MongoAccess, { clientName, http }: OpenContext) {
+function optionsOf({ uri, tls }: MongoAccess, { connectionName, http }: OpenContext) {
   const { options } = parseMongoUri(uri.reveal());
   const given = new Set([...options.keys()].map(name => name.toLowerCase()));
   const { roots, minTlsVersion } = http;
   return {
-    ...(given.has('appname') ? {} : { appName: clientName.slice(0, 128) }),
+    ...(given.has('appname') ? {} : { appName: connectionName(128) }),
     ...(given.has('serverselectiontimeoutms') ? {} : { serverSelectionTimeoutMS: selectionMs }),
     ...(given.has('maxidletimems') ? {} : { maxIdleTimeMS: 60_000 }),
     ...(tls === undefined ? {} : { tls: true }),

@@ -17,7 +17,7 @@ export async function openMysql(settings: MysqlSettings, context: OpenContext): 
     database,
     clearText: settings.clearText,
     multiStatements: settings.multiStatements,
-    attributes: { program_name: context.clientName, _client_name: 'eventide', ...settings.attributes },
+    attributes: { program_name: context.connectionName(), _client_name: 'eventide', ...settings.attributes },
     preparations: ({ isMariaDb }) => preparations(settings, isMariaDb),
   };
   const name = database === '' ? addressText(address) : `${addressText(address)}, database ${database}`;

@@ -126,7 +126,7 @@ export function openNats(access: NatsAccess, context: OpenContext): NatsConnecti
   const client = new NatsClient({
     monitoring,
     addresses,
-    entry: { ...entry, trust: tls, clientName: context.clientName },
+    entry: { ...entry, trust: tls, connectionName: context.connectionName() },
   });
   return {
     monitoring,

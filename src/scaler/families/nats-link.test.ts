@@ -8,7 +8,7 @@ import { Secret } from '../../base/secret.ts';
 import { connectNats, type NatsEntry } from './nats-link.ts';
 
 const soon = () => AbortSignal.timeout(5_000);
-const us: NatsEntry = { clientName: 'eventide of shop' };
+const us: NatsEntry = { connectionName: 'eventide of shop' };
 const echo = { subject: '$JS.API.INFO', data: '' };
 
 describe.skipIf(!natsInstalled)('a connection to a real server', () => {

@@ -18,7 +18,7 @@ export interface NatsEntry extends NatsLogin, Way {
   /** Whom to trust where the server insists on TLS. */
   trust?: Way['tls'];
   /** What the owner of the server sees among the connections. */
-  clientName: string;
+  connectionName: string;
 }
 
 /** A request: a message with a way back. */
@@ -119,7 +119,7 @@ class Link implements NatsLink {
       verbose: false,
       pedantic: false,
       tls_required: encrypted,
-      name: entry.clientName,
+      name: entry.connectionName,
       lang: 'node',
       version: '1',
       protocol: 1,

@@ -83,7 +83,7 @@ function entries({ settings, password, address }: Door, context: OpenContext): P
     password,
     bindChannel,
     // The server cuts longer names; what it cannot write it replaces.
-    parameters: { application_name: context.clientName, client_encoding: 'UTF8', ...parameters },
+    parameters: { application_name: context.connectionName(63), client_encoding: 'UTF8', ...parameters },
     readOnly,
     statementMs: parameters['statement_timeout'] === undefined ? queryTimeoutMs : undefined,
   };

@@ -41,12 +41,12 @@ const publishMs = 5000;
 /**
  * Connects.
  *
- * @param user who the connection is opened for, told to the owner of the broker
  * @throws Fault SOURCE_…, PARAM_INVALID where certificates or keys cannot be used
  */
-export async function openBroker(access: AmqpAccess, user: string, context: OpenContext): Promise<Broker> {
+export async function openBroker(access: AmqpAccess, context: OpenContext): Promise<Broker> {
   requireUsableTls(access.encryption);
-  const { signal, clientName, http } = context;
+  const { signal, http } = context;
+  const name = context.connectionName();
   const { address, vhost, login, encryption: tls } = access;
   const { roots, minTlsVersion } = http;
   const entry = (does: string): AmqpEntry => ({
@@ -55,7 +55,7 @@ export async function openBroker(access: AmqpAccess, user: string, context: Open
     minTlsVersion,
     vhost,
     login,
-    connectionName: `${clientName} ${does}, opened for ${user}`,
+    connectionName: `${name} (${does})`,
   });
   const line = (does: string) => new Line(under => connectAmqp(address, entry(does), under));
   const broker = new AmqpBroker(amqpPlace(access), line);

@@ -166,12 +166,12 @@ export function redisIdentity(access: RedisAccess): string {
 export async function openRedis(access: RedisAccess, context: OpenContext): Promise<RedisClient> {
   const { deployment, encryption, sentinelMaster } = access;
   requireUsableTls(encryption);
-  const { signal, clientName, http } = context;
+  const { signal, http } = context;
   const ways: RedisEntry = {
     tls: encryption,
     roots: http.roots,
     minTlsVersion: http.minTlsVersion,
-    clientName,
+    connectionName: context.connectionName(),
   };
   const entry: RedisEntry = {
     ...ways,

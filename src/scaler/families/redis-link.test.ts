@@ -6,7 +6,7 @@ import { Secret } from '../../base/secret.ts';
 import { connectRedis, faultOfReply, type RedisEntry } from './redis-link.ts';
 import { ReplyError } from './resp.ts';
 
-const entry: RedisEntry = { clientName: 'eventide' };
+const entry: RedisEntry = { connectionName: 'eventide' };
 const { signal } = new AbortController();
 
 /** A server that answers the first command as every server does, and the rest as a test wants. */
@@ -95,7 +95,7 @@ describe('a connection to Redis', () => {
       });
     });
 
-    await using _link = await connectRedis(server, { clientName: 'eventide shop/ürders' }, signal);
+    await using _link = await connectRedis(server, { connectionName: 'eventide shop/ürders' }, signal);
 
     expect(sent).toContain('eventide-shop/-rders');
   });

@@ -15,7 +15,7 @@ export interface RedisEntry extends Way {
   /** 0 unless told. */
   database?: number;
   /** What `CLIENT LIST` shows to the owner of the server. */
-  clientName: string;
+  connectionName: string;
 }
 
 export interface RunOptions {
@@ -72,12 +72,12 @@ export async function connectRedis(
 }
 
 async function introduce(link: RedisLink, entry: RedisEntry, signal: AbortSignal): Promise<void> {
-  const { username, password, database = 0, clientName } = entry;
+  const { username, password, database = 0, connectionName } = entry;
   const named = username === undefined ? [] : [username];
   const login: Command[] = password === undefined ? [] : [['AUTH', ...named, password.reveal()]];
   const choice: Command[] = database === 0 ? [] : [['SELECT', String(database)]];
   // A name may have no blanks. It comes last: what stands before it must have worked.
-  const hello: Command = ['CLIENT', 'SETNAME', clientName.replaceAll(/[^!-~]+/g, '-')];
+  const hello: Command = ['CLIENT', 'SETNAME', connectionName.replaceAll(/[^!-~]+/g, '-')];
   const replies = await link.run([...login, ...choice, hello], { signal });
   for (const [index, reply] of replies.entries()) {
     if (!(reply instanceof ReplyError)) continue;
