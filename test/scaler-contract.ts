@@ -22,6 +22,7 @@ import {
   tcpServer,
 } from './misbehaving-http.ts';
 import { noTokens } from './no-tokens.ts';
+import { enduranceCases } from './scaler-endurance.ts';
 
 /** Parameters of a trigger by where they come from. */
 export interface Given {
@@ -34,6 +35,12 @@ export interface Given {
 export interface Served extends Given, AsyncDisposable {
   /** Puts as much into the source as `expect` will read. */
   fill?(count: number): Promise<void>;
+  /** Ends the server, and with it every connection. */
+  stop?(): Promise<void>;
+  /** Starts it again where it was, with as much in it as before. */
+  restart?(): Promise<void>;
+  /** The connections of ours that the server has, where it can tell. */
+  clients?(): Promise<readonly unknown[]>;
 }
 
 /** Where something listens, or nothing does. */
@@ -80,6 +87,8 @@ export interface ScalerContract extends Given {
   cannot?: Partial<Record<ContractCase, string>>;
   /** Outcomes that differ: a code, or the number that is read. */
   outcomes?: Partial<Record<'empty' | 'notFound' | 'hangsUp', FaultCode | number>>;
+  /** Of two thousand opens and closes, which read as well; every one unless told. */
+  readEvery?: number;
 }
 
 const now = Date.UTC(2026, 0, 15, 12);
@@ -203,6 +212,22 @@ export function scalerContract(scaler: AnyScaler, contract: ScalerContract): voi
       expect(value).toBe(contract.expect);
     });
 
+    enduranceCases({
+      contract,
+      bound: served => bound(served),
+      readOnce: trigger => readOnce(trigger, { open, timeoutMs: 20_000 }),
+      async openOnce(trigger) {
+        using limit = deadline(undefined, 20_000);
+        await trigger.scaler.close(
+          await trigger.scaler.open(
+            trigger.params,
+            openContext(limit.signal, { identity: trigger.context.podIdentity, ...open }),
+          ),
+        );
+      },
+      open,
+      now,
+    });
     parameterCases(scaler, contract, merged, context);
     const { at } = contract;
     if (at !== undefined) {
@@ -379,6 +404,6 @@ function networkContract({ contract, bound, open }: NetworkContract): void {
 }
 
 /** Waits until something has come true; the test's own time limit ends a wait in vain. */
-export async function until(holds: () => boolean): Promise<void> {
-  while (!holds()) await new Promise(resolve => setTimeout(resolve, 5));
+export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await holds())) await new Promise(resolve => setTimeout(resolve, 5));
 }
