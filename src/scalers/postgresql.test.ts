@@ -476,7 +476,7 @@ describe.skipIf(!postgresInstalled)('postgresql, against a real server', () => {
     it('are given up at the deadline where the server is frozen', async () => {
       await using own = await startPostgres();
       await using shared = await opened(own);
-      const [pid] = await own.sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'eventide'");
+      const [pid] = await own.sql("SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'eventide%'");
 
       freeze(Number(pid));
       const fault = await faultFrom(shared.ask('SELECT 1', AbortSignal.timeout(150)));

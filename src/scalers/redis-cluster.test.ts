@@ -87,7 +87,7 @@ describe.skipIf(!redisInstalled)('redis-cluster, against a real one of six nodes
     const clients = await Promise.all(cluster.servers.map(server => server.clients()));
     expect(counts).toEqual(names.map((_, index) => (index < 20 ? 2 : 0)));
     expect(open.conn.links).toBe(3);
-    expect(clients.flat().filter(name => name === 'eventide')).toHaveLength(3);
+    expect(clients.flat().filter(name => name === 'eventide-for-default/app')).toHaveLength(3);
   });
 
   it('finds the rest of the cluster by any one node, and past those that are gone', async () => {

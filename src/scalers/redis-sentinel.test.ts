@@ -67,11 +67,11 @@ describe.skipIf(!redisInstalled)('redis-sentinel, against three real ones', () =
     const { signal } = new AbortController();
     const conn = await scaler.open(bound().params as RedisList, openContext(signal));
 
-    await eventually(async () => (await group.servers[0]?.clients())?.includes('eventide') === false);
+    await eventually(async () => (await group.servers[0]?.clients())?.includes('eventide-for-default/app') === false);
     const clients = await group.master.clients();
     await scaler.close(conn);
 
-    expect(clients.filter(name => name === 'eventide')).toHaveLength(1);
+    expect(clients.filter(name => name === 'eventide-for-default/app')).toHaveLength(1);
   });
 
   it('counts at the new master after the old one died, and never at a replica', async () => {

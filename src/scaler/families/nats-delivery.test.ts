@@ -385,7 +385,7 @@ describe.skipIf(!natsInstalled)('delivery of JetStream, against a real server', 
   it('asks over one connection, which says whose it is', async () => {
     await Promise.all([claim(), claim(), claim()]);
 
-    expect(await server.clients()).toEqual(['eventide']);
+    expect(await server.clients()).toEqual(['eventide for default/app']);
   });
 });
 
