@@ -1,3 +1,4 @@
+import type { BoundRead } from '../../src/scaler/bind.ts';
 import type { AnyScaler } from '../../src/scaler/define.ts';
 import redis from '../../src/scalers/redis.ts';
 import redisStreams from '../../src/scalers/redis-streams.ts';
@@ -21,27 +22,24 @@ export const redisBench: Bench = {
       await server.send('XADD', name, '*', 'a', 'b');
       await server.send('XADD', name, '*', 'a', 'b');
     }
+    const { address } = server;
+    const onLists = lists.map(listName =>
+      mustBind(redis as unknown as AnyScaler, { params: { address, listName } }),
+    );
+    const lag = { consumerGroup: 'workers', lagCount: '5' };
+    const onStreams = streams.map(stream =>
+      mustBind(redisStreams as unknown as AnyScaler, { params: { address, stream, ...lag } }),
+    );
+    const half = count / 2;
     return [
-      await measure(server, `${count} lists`, {
-        scaler: redis,
-        params: lists.map(listName => ({ listName })),
-      }),
-      await measure(server, `${count} groups of streams`, {
-        scaler: redisStreams,
-        params: streams.map(stream => ({ stream, consumerGroup: 'workers', lagCount: '5' })),
-      }),
+      await measure(server, `${count} lists`, onLists),
+      await measure(server, `${count} groups of streams`, onStreams),
+      await measure(server, `${half} of each`, [...onLists.slice(half), ...onStreams.slice(half)]),
     ];
   },
 };
 
-async function measure(
-  server: RedisServer,
-  what: string,
-  { scaler, params }: { scaler: unknown; params: Record<string, string>[] },
-): Promise<BenchRow> {
-  const triggers = params.map(each =>
-    mustBind(scaler as AnyScaler, { params: { ...each, address: server.address } }),
-  );
+async function measure(server: RedisServer, what: string, triggers: readonly BoundRead[]): Promise<BenchRow> {
   const { firstMs, passMs, values, seen } = await readMany(
     triggers,
     async () => (await server.clients()).length,

@@ -70,15 +70,16 @@ export class Readings {
   #together(bound: BoundRead): Promise<Measure> {
     return new Promise((resolve, reject) => {
       const waiting = { bound, resolve, reject };
-      const batch = this.#batches.get(bound.connectionKey);
+      const key = `${bound.scaler.type} ${bound.connectionKey}`;
+      const batch = this.#batches.get(key);
       if (batch !== undefined) {
         batch.push(waiting);
         return;
       }
       const started = [waiting];
-      this.#batches.set(bound.connectionKey, started);
+      this.#batches.set(key, started);
       setImmediate(() => {
-        this.#batches.delete(bound.connectionKey);
+        this.#batches.delete(key);
         void this.#ask(started);
       });
     });

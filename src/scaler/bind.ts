@@ -77,7 +77,7 @@ function bindRead(scaler: Scaler, trigger: Trigger, input: ParamInput, context: 
   if (metricType === 'Utilization') return { ok: false, problems: wrongType, notices };
   const numbers = values as Record<string, unknown>;
   const identity = fingerprint(JSON.stringify(context.podIdentity));
-  const connectionKey = `${scaler.type} ${scaler.endpoint(params)} ${identity}`;
+  const connectionKey = `${scaler.family} ${scaler.endpoint(params)} ${identity}`;
   const query = scaler.query(params);
   const bound: BoundRead = {
     kind: 'read',
@@ -89,7 +89,7 @@ function bindRead(scaler: Scaler, trigger: Trigger, input: ParamInput, context: 
     target: { type: metricType ?? 'AverageValue', value: targetOf(scaler, params, numbers) },
     activation: scaler.activationParam === undefined ? 0 : Number(numbers[scaler.activationParam] ?? 0),
     connectionKey,
-    readingKey: query === undefined ? undefined : `${connectionKey} ${query}`,
+    readingKey: query === undefined ? undefined : `${scaler.type} ${connectionKey} ${query}`,
     timeoutMs: scaler.timeoutMs(params),
   };
   return { ok: true, bound, notices };
@@ -109,7 +109,7 @@ export function bindMetrics(bound: BoundRead, specs: readonly MetricSpec[]): Bou
       target: { type: bound.target.type, value: target },
       activation: bound.activation,
       connectionKey: bound.connectionKey,
-      readingKey: query === undefined ? undefined : `${bound.connectionKey} ${query}`,
+      readingKey: query === undefined ? undefined : `${bound.scaler.type} ${bound.connectionKey} ${query}`,
       timeoutMs: bound.timeoutMs,
     };
   });

@@ -53,6 +53,8 @@ export interface Scaler<P = unknown, C = unknown> {
   readonly anyParams: boolean;
   /** The name before the index is put in front, already normalised. */
   metricName(params: P): string;
+  /** Types of one family open the same connections, and share them. */
+  readonly family: string;
   /** What a connection is shared by: the endpoint with the identity, free of secrets. */
   endpoint(params: P): string;
   /** What a reading is shared by among triggers of one connection; undefined where it never is. */
@@ -111,6 +113,8 @@ export interface ScalerDeclaration<S extends Shape, P, C extends object> {
   anyParams?: boolean;
   /** The trigger type unless given, until `describe` tells it. */
   metricName?(params: P): string;
+  /** The trigger type unless given: types that share it open alike, and their endpoints say all that differs. */
+  family?: string;
   endpoint(params: P): string;
   /** Triggers with the same query on one connection share a reading; none do unless given. */
   query?(params: P): string;
@@ -135,12 +139,14 @@ export function defineScaler<S extends Shape, C extends object, P = ValuesOf<S>>
     counts = 'waiting',
     noCachedMetrics = false,
     anyParams = false,
+    family = declaration.type,
     ...rest
   } = declaration;
   return {
     ...rest,
     kind: 'read',
     anyParams,
+    family,
     targetParam: typeof target === 'number' ? undefined : target,
     fixedTarget: typeof target === 'number' ? target : undefined,
     activationParam: activation,

@@ -68,6 +68,7 @@ export default defineScaler<typeof params, KafkaClient, KafkaTrigger>({
     };
   },
   metricName: lagMetricName,
+  family: 'kafka',
   endpoint: ({ access }) => kafkaIdentity(access),
   open: async ({ access }, context) => openKafka(access, context),
   read: readLag,

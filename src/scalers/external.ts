@@ -16,6 +16,7 @@ export default defineScaler({
   params: externalParams,
   anyParams: true,
   resolve: externalTrigger,
+  family: 'external',
   endpoint: externalEndpoint,
   query: externalQuery,
   open: openExternal,

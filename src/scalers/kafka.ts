@@ -103,6 +103,7 @@ export default defineScaler<typeof params, KafkaClient, KafkaTrigger>({
     return { access: kafkaAccess(values, login), ask, rules: values };
   },
   metricName: lagMetricName,
+  family: 'kafka',
   endpoint: ({ access }) => kafkaIdentity(access),
   open: async ({ access }, context) => openKafka(access, context),
   read: readLag,

@@ -56,6 +56,7 @@ export function redisLists(
       return 'problems' in access ? access : { ...access, listName: values.listName };
     },
     metricName: ({ listName }) => normalizeMetricName(`redis-${listName}`),
+    family: 'redis',
     endpoint: list => redisIdentity(list),
     query: ({ listName }) => listName,
     open: (list, context) => openRedis(list, context),

@@ -103,6 +103,7 @@ export function redisStreams(
       };
     },
     metricName: ({ stream }) => normalizeMetricName(`redis-streams-${stream}`),
+    family: 'redis',
     endpoint: stream => redisIdentity(stream),
     query: ({ stream, consumerGroup = '', measure }) => JSON.stringify([measure, stream, consumerGroup]),
     open: (stream, context) => openRedis(stream, context),
