@@ -12,6 +12,22 @@ interface AzuriteServer {
   close(): Promise<void>;
 }
 
+interface StoredMessage {
+  queueName: string;
+  /** Epoch milliseconds. */
+  timeNextVisible: number;
+}
+
+/** Where the queue server keeps its messages. */
+interface MessageStore {
+  db: {
+    getCollection(name: '$MESSAGES_COLLECTION$'): {
+      find(query: Partial<StoredMessage>): StoredMessage[];
+      update(message: StoredMessage): void;
+    };
+  };
+}
+
 interface AzuriteModules<Name extends string> {
   server: new (configuration: unknown) => AzuriteServer;
   configuration: new (...options: unknown[]) => unknown;
@@ -44,6 +60,8 @@ export interface AzuritePorts {
 export interface Azurite extends AsyncDisposable {
   readonly connectionString: string;
   readonly ports: AzuritePorts;
+  /** As if so much time had gone by that every message of the queue is visible. */
+  showMessages(queueName: string): void;
   /** Resolves once both ports are free again; a second call does nothing. */
   stop(): Promise<void>;
 }
@@ -75,6 +93,13 @@ export async function startAzurite({ dataDir, ports }: AzuriteOptions = {}): Pro
       `QueueEndpoint=http://127.0.0.1:${bound.queue}/${azuriteAccount.name}`,
       `BlobEndpoint=http://127.0.0.1:${bound.blob}/${azuriteAccount.name}`,
     ].join(';'),
+    showMessages(queueName) {
+      const { db } = (queue as unknown as { metadataStore: MessageStore }).metadataStore;
+      const messages = db.getCollection('$MESSAGES_COLLECTION$');
+      for (const message of messages.find({ queueName })) {
+        messages.update({ ...message, timeNextVisible: Date.now() });
+      }
+    },
     stop,
     [Symbol.asyncDispose]: stop,
   };

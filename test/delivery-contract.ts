@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { systemClock } from '../src/base/clock.ts';
+import { Fault } from '../src/base/errors.ts';
 import { silentLog } from '../src/base/log.ts';
 import { type DeliveryRun, startDelivery } from '../src/engine/deliver/delivery.ts';
 import type { DeliverySource } from '../src/engine/deliver/source.ts';
@@ -17,6 +18,8 @@ export interface DeliveredQueue {
   /** The trigger on it. */
   given(): Given;
   send(text: string): Promise<unknown>;
+  /** The text that was sent, of what a Job is given; that is the text itself unless said otherwise. */
+  textOf?(data: string): string;
   /** As if every claim had ended; those that were ever made are given. */
   pass(receipts: readonly Receipt[]): Promise<void>;
   /** How many messages are not settled. */
@@ -25,21 +28,26 @@ export interface DeliveredQueue {
   poison(): Promise<string[]>;
   /** The source copies dead letters and deletes the message then: a process that dies in between leaves two copies. */
   copiesDeadLetters?: boolean;
+  /**
+   * The source does not tell a message that is gone from one that somebody else holds: where a process dies before it
+   * has heard of an acknowledgement, the next one waits for the message in vain.
+   */
+  forgets?: boolean;
 }
 
 const verbs = ['claim', 'extend', 'acknowledge', 'release', 'deadLetter'] as const;
 
-/** The delivery of a scaler with something around each of its calls, and every receipt noted. */
+/** The delivery of a scaler with something around each of its calls, and every claim and extension noted. */
 function watched(
   delivery: Delivery<unknown, unknown>,
   around: Around,
-  receipts: Receipt[],
+  note: (held: { receipt: Receipt; messageId?: string }) => void,
 ): Delivery<unknown, unknown> {
   const wrapped = verbs.map(verb => {
     const call = async (...args: unknown[]) => {
       const answer = await (delivery[verb] as (...given: unknown[]) => Promise<unknown>)(...args);
-      if (verb === 'claim') receipts.push(...(answer as Claim[]).map(({ receipt }) => receipt));
-      if (verb === 'extend') receipts.push((answer as { receipt: Receipt }).receipt);
+      if (verb === 'claim') for (const claim of answer as Claim[]) note(claim);
+      if (verb === 'extend') note(answer as { receipt: Receipt });
       return answer;
     };
     return [verb, (...args: unknown[]) => around(verb, () => call(...args)).then(answer => answer)];
@@ -47,61 +55,128 @@ function watched(
   return { ...delivery, ...Object.fromEntries(wrapped) };
 }
 
+export interface ProcessOptions {
+  maxAttempts?: number;
+  maxReplicaCount?: number;
+  around?: Around;
+  /** It dies at the first call of this name. */
+  dies?: { at: string; when: 'before' | 'after' };
+  /** Told of every claim and every extension. */
+  note?(held: { receipt: Receipt; messageId?: string }): void;
+}
+
+export type DeliveryProcess = Awaited<ReturnType<typeof startProcess>>;
+
+/** One process of ours that delivers from a queue, with a connection of its own. */
+export async function startProcess(
+  { scaler: plain, given }: Pick<DeliveredQueue, 'scaler' | 'given'>,
+  world: ModelWorld,
+  { maxAttempts = 1, maxReplicaCount = 100, around = straight, dies, note = () => {} }: ProcessOptions = {},
+) {
+  let dead = false;
+  // A dead process says nothing more, and hears nothing.
+  const mortal: Around = async (name, call) => {
+    const dying = !dead && name === dies?.at;
+    if (!dead && (!dying || dies?.when === 'after')) {
+      const [outcome] = await Promise.allSettled([around(name, call)]);
+      dead ||= dying;
+      if (!dead && outcome.status === 'rejected') throw outcome.reason;
+      if (!dead && outcome.status === 'fulfilled') return outcome.value;
+    }
+    dead ||= dying;
+    return await new Promise<never>(() => {});
+  };
+  const bound = mustBind(plain, given());
+  const deliver = watched(bound.scaler.deliver as Delivery<unknown, unknown>, mortal, note);
+  const scaler = { ...bound.scaler, deliver };
+  const trigger: BoundRead = { ...bound, scaler };
+  const { signal } = new AbortController();
+  const conn = await scaler.open(trigger.params, openContext(signal));
+  const source: DeliverySource = {
+    trigger,
+    use: (work, limit) => work({ ...readContext(conn, limit), now: Date.now(), namespace: 'shop' }),
+  };
+  const workload = scaledJob({ maxReplicaCount, delivery: { as: 'env', batchSize: 1, maxAttempts } });
+  const deps = { world: world.port(mortal), clock: systemClock, log: silentLog };
+  const run = startDelivery(workload, [source], deps);
+  run.resume(await world.port().listJobs(workload, signal));
+  world.onChange = job => run.jobChanged(job);
+  world.onDelete = name => run.jobDeleted(name);
+  return {
+    run,
+    fill: () => run.fill(signal),
+    isDead: () => dead,
+    /** What it did not say until now it never will. */
+    async kill() {
+      dead = true;
+      world.onChange = () => {};
+      world.onDelete = () => {};
+      await scaler.close(conn);
+    },
+    async end() {
+      await run[Symbol.asyncDispose]();
+      await scaler.close(conn);
+    },
+  };
+}
+
+export const patience = { timeout: 15_000, interval: 50 };
+
 /**
  * The cases that the delivery of every source passes, together with the engine: each message becomes one Job, whatever
  * process of ours dies at whatever call.
  */
 export function deliveryContract(queue: DeliveredQueue): void {
   const receipts: Receipt[] = [];
+  const { textOf = data => data } = queue;
 
-  /** One process of ours, with a connection of its own. */
-  async function start(world: ModelWorld, around: Around = straight, maxAttempts = 1) {
-    const bound = mustBind(queue.scaler, queue.given());
-    const deliver = watched(bound.scaler.deliver as Delivery<unknown, unknown>, around, receipts);
-    const scaler = { ...bound.scaler, deliver };
-    const trigger: BoundRead = { ...bound, scaler };
-    const { signal } = new AbortController();
-    const conn = await scaler.open(trigger.params, openContext(signal));
-    const source: DeliverySource = {
-      trigger,
-      use: (work, limit) => work({ ...readContext(conn, limit), now: Date.now(), namespace: 'shop' }),
-    };
-    const delivery = { as: 'env', batchSize: 1, maxAttempts } as const;
-    const workload = scaledJob({ maxReplicaCount: 100, delivery });
-    const deps = { world: world.port(around), clock: systemClock, log: silentLog };
-    const run = startDelivery(workload, [source], deps);
-    run.resume(await world.port().listJobs(workload, signal));
-    world.onChange = job => run.jobChanged(job);
-    return {
-      run,
-      fill: () => run.fill(signal),
-      close: () => scaler.close(conn),
-      async end() {
-        await run[Symbol.asyncDispose]();
-        await scaler.close(conn);
+  const start = (world: ModelWorld, options: ProcessOptions = {}) =>
+    startProcess(queue, world, {
+      ...options,
+      note(held) {
+        receipts.push(held.receipt);
+        options.note?.(held);
       },
-    };
-  }
+    });
 
-  const textsOf = (world: ModelWorld) =>
-    [...world.jobs.values()].map(({ request }) => request.env['KEDA_TASK_DATA'] ?? '').sort();
+  const textOfJob = ({ request }: { request: { env: Record<string, string> } }) =>
+    textOf(request.env['KEDA_TASK_DATA'] ?? '');
 
-  function finishAll(world: ModelWorld): void {
-    for (const { name, request } of world.jobs.values()) {
-      world.finish(name, request.env['KEDA_TASK_DATA'] === 'bad' ? 'failed' : 'succeeded');
+  const textsOf = (world: ModelWorld) => [...world.jobs.values()].map(textOfJob).sort();
+
+  function finish(world: ModelWorld, which: (text: string) => boolean = () => true): void {
+    for (const job of world.jobs.values()) {
+      const text = textOfJob(job);
+      if (which(text)) world.finish(job.name, text === 'bad' ? 'failed' : 'succeeded');
     }
   }
 
-  const patience = { timeout: 15_000, interval: 50 };
+  async function send(texts: readonly string[]): Promise<void> {
+    for (const text of texts) await queue.send(text);
+    await vi.waitFor(async () => expect(await queue.left()).toBe(texts.length), patience);
+  }
+
   const settled = (run: DeliveryRun) =>
-    vi.waitFor(
-      () => expect(run.counts()).toEqual({ unfinished: 0, waiting: 0, settling: 0, returning: 0 }),
-      patience,
-    );
+    vi.waitFor(() => {
+      const { returning, ...others } = run.counts();
+      expect(others).toEqual({ unfinished: 0, waiting: 0, settling: 0 });
+      if (!queue.forgets) expect(returning).toBe(0);
+    }, patience);
 
   /** Lets every claim end, so that nobody waits for that; but none that is being settled at this moment. */
   async function pass(run: DeliveryRun): Promise<void> {
     if (run.counts().settling === 0) await queue.pass(receipts);
+  }
+
+  /** Goes on until nothing is left, with Jobs that end at once and claims that end before they could be extended. */
+  async function finishAll(world: ModelWorld, { run, fill }: DeliveryProcess): Promise<void> {
+    await vi.waitFor(async () => {
+      await pass(run);
+      await fill();
+      finish(world);
+      expect(await queue.left()).toBe(0);
+    }, patience);
+    await settled(run);
   }
 
   describe('with the engine', () => {
@@ -112,83 +187,120 @@ export function deliveryContract(queue: DeliveredQueue): void {
 
     it('hands every message to one Job, across a restart, and the bad one to the dead letters', async () => {
       const texts = [...Array.from({ length: 70 }, (_, n) => `task ${n}`), 'bad'];
-      for (const text of texts) await queue.send(text);
+      await send(texts);
       const world = modelWorld(systemClock);
-      const first = await start(world);
+      const first = await start(world, { maxReplicaCount: 40 });
 
       const created = await first.fill();
       await first.end();
-      const second = await start(world);
+      const second = await start(world, { maxReplicaCount: 40 });
       await vi.waitFor(async () => {
-        finishAll(world);
+        finish(world);
         // What it takes to dead-letter may have been lost with the first process: then the message comes back.
         await second.fill();
         expect(await queue.left()).toBe(0);
       }, patience);
       await settled(second.run);
 
-      expect(created).toBe(71);
+      expect(created).toBe(40);
       expect(textsOf(world)).toEqual([...texts].sort());
       expect(await queue.poison()).toEqual(['bad']);
       await second.end();
     });
 
     it('tries a message again whose Job failed, and dead-letters it after the last attempt', async () => {
-      for (const text of ['one', 'bad']) await queue.send(text);
+      await send(['one', 'bad']);
       const world = modelWorld(systemClock);
-      const { run, fill, end } = await start(world, straight, 3);
+      const process = await start(world, { maxAttempts: 3 });
 
-      await vi.waitFor(async () => {
-        await fill();
-        finishAll(world);
-        await pass(run);
-        expect(await queue.poison()).toEqual(['bad']);
-      }, patience);
-      await settled(run);
+      await finishAll(world, process);
 
       expect(textsOf(world)).toEqual(['bad', 'bad', 'bad', 'one']);
       expect(world.violations).toEqual([]);
-      expect(await queue.left()).toBe(0);
-      await end();
+      expect(await queue.poison()).toEqual(['bad']);
+      await process.end();
     });
 
-    const crashes = ['claim', 'createJob', 'updateTask', 'acknowledge', 'deadLetter'].flatMap(call => [
-      [call, 'before'] as const,
-      [call, 'after'] as const,
-    ]);
+    it('knows a message that is handed out again while its Job runs, or has succeeded, and runs it no more', async () => {
+      const texts = ['running 1', 'running 2', 'succeeded 1', 'succeeded 2'];
+      await send(texts);
+      const world = modelWorld(systemClock);
+      const first = await start(world);
+      await first.fill();
+      await first.kill();
+      finish(world, text => text.startsWith('succeeded'));
+      const running = [...world.jobs.values()].filter(({ state }) => state === 'pending');
+      const ids = running.map(({ task }) => task?.messages[0]?.id);
+      const handedOut = new Set<string | undefined>();
+
+      const second = await start(world, {
+        note: ({ messageId }) => handedOut.add(messageId),
+        async around(name, call) {
+          if (name === 'extend') throw new Fault('SOURCE_UNREACHABLE', 'no claim is extended in time');
+          return await call();
+        },
+      });
+      await vi.waitFor(async () => {
+        await pass(second.run);
+        await second.fill();
+        expect([...handedOut]).toEqual(expect.arrayContaining(ids));
+      }, patience);
+      await finishAll(world, second);
+
+      expect(ids).toHaveLength(2);
+      expect(textsOf(world)).toEqual(texts);
+      expect(world.violations).toEqual([]);
+      expect(await queue.poison()).toEqual([]);
+      await second.end();
+    });
+
+    it('gives a message back whose Job is deleted by hand, so that it gets another one', async () => {
+      await send(['one', 'two']);
+      const world = modelWorld(systemClock);
+      const process = await start(world);
+      await process.fill();
+
+      for (const { name } of [...world.jobs.values()]) world.remove(name);
+      await vi.waitFor(async () => {
+        await process.fill();
+        expect(textsOf(world)).toEqual(['one', 'two']);
+      }, patience);
+      await finishAll(world, process);
+
+      expect(textsOf(world)).toEqual(['one', 'two']);
+      expect(await queue.poison()).toEqual([]);
+      await process.end();
+    });
+
+    const calls = ['claim', 'createJob', 'updateTask', 'extend', 'acknowledge', 'release', 'deadLetter'];
+    const crashes = calls.flatMap(call => [[call, 'before'] as const, [call, 'after'] as const]);
 
     it.each(crashes)(
       'loses and repeats nothing where a process dies at %s, %s it is carried out',
-      async (fatal, when) => {
+      async (at, when) => {
         const texts = ['one', 'two', 'three', 'bad'];
-        for (const text of texts) await queue.send(text);
+        await send(texts);
         const world = modelWorld(systemClock);
-        let died = false;
-        // A dead process says nothing more, and hears nothing.
-        const dying: Around = async (name, call) => {
-          const fatalNow = name === fatal && !died;
-          if (fatalNow && when === 'after') await call();
-          died ||= fatalNow;
-          return died ? await new Promise<never>(() => {}) : await call();
-        };
-        const first = await start(world, dying);
+        // A Job that fails is tried again only where its message may be released.
+        const maxAttempts = at === 'release' ? 2 : 1;
+        if (at === 'extend') {
+          // A process extends at once what it takes up from another that died while the Jobs ran.
+          const earlier = await start(world);
+          await earlier.fill();
+          await earlier.kill();
+        }
+        const first = await start(world, { dies: { at, when }, maxAttempts });
         void first.fill();
         await vi.waitFor(() => {
-          finishAll(world);
-          expect(died).toBe(true);
+          if (at !== 'extend') finish(world);
+          expect(first.isDead()).toBe(true);
         }, patience);
-        await first.close();
+        await first.kill();
 
-        const second = await start(world);
-        await vi.waitFor(async () => {
-          await pass(second.run);
-          await second.fill();
-          finishAll(world);
-          expect(await queue.left()).toBe(0);
-        }, patience);
-        await settled(second.run);
+        const second = await start(world, { maxAttempts });
+        await finishAll(world, second);
 
-        expect(textsOf(world)).toEqual([...texts].sort());
+        expect(textsOf(world)).toEqual([...texts, ...(at === 'release' ? ['bad'] : [])].sort());
         expect(world.violations).toEqual([]);
         const letters = await queue.poison();
         expect(queue.copiesDeadLetters ? [...new Set(letters)] : letters).toEqual(['bad']);
