@@ -14,6 +14,7 @@ describe('a label selector', () => {
     'example.com/app=web',
     'app=',
     'priority>5',
+    `${'k'.repeat(63)}=${'v'.repeat(63)}`,
   ])('may be %j', selector => {
     expect(selectorProblem(selector)).toBeUndefined();
   });
@@ -26,6 +27,10 @@ describe('a label selector', () => {
     ['app in (a', 'app in (a'],
     ['app=we b', 'app=we b'],
     ['app=-web', 'app=-web'],
+    ['priority>-5', 'priority>-5'],
+    [`app=${'v'.repeat(64)}`, 'app=v'],
+    [`${'k'.repeat(64)}=web`, 'k=web'],
+    [`${'p'.repeat(254)}/app=web`, '/app=web'],
   ])('may not be %j', (selector, words) => {
     expect(selectorProblem(selector)).toContain(words);
   });

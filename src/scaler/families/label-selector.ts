@@ -1,10 +1,10 @@
-const name = '[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?';
-const key = `([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?${name}`;
+const name = '[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?';
+const key = `([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?${name}`;
 const value = `(${name})?`;
 
 /** One requirement of a label selector, in the grammar of the API server. */
 const requirement = new RegExp(
-  `^(!\\s*${key}|${key}|${key}\\s*(=|==|!=)\\s*${value}|${key}\\s*[<>]\\s*-?\\d+|${key}\\s+(in|notin)\\s*\\(\\s*${value}(\\s*,\\s*${value})*\\s*\\))$`,
+  `^(!\\s*${key}|${key}|${key}\\s*(=|==|!=)\\s*${value}|${key}\\s*[<>]\\s*\\d+|${key}\\s+(in|notin)\\s*\\(\\s*${value}(\\s*,\\s*${value})*\\s*\\))$`,
 );
 
 /**

@@ -1,5 +1,5 @@
 import { XMLParser, XMLValidator } from 'fast-xml-parser';
-import { parseAllDocuments, parse as parseYaml } from 'yaml';
+import { parseAllDocuments, parse as parseYaml, type ScalarTag, type Tags } from 'yaml';
 import { Fault } from '../../base/errors.ts';
 import { parseQuantity } from '../../base/quantity.ts';
 import type { Problem } from '../../spec/problem.ts';
@@ -28,21 +28,28 @@ export const mostBytes: Record<ValueFormat, number> = {
  */
 export type TakeValue = (body: Buffer, what: string) => number;
 
+/** What a number or text found at a location stands for; undefined where that is no number. */
+export type Meaning = (found: number | string) => number | undefined;
+
+/** A number, or a Kubernetes quantity such as `100m`. */
+const numberOrQuantity: Meaning = found => (typeof found === 'number' ? found : parseQuantity(found));
+
 /**
  * Prepares taking the value at a location: a GJSON path for json, dotted names for yaml and xml, a PromQL
  * selector for prometheus.
  *
+ * @param meaning not used for prometheus
  * @throws Error with a sentence about a location that cannot be read
  */
-export function valueAt(format: ValueFormat, location: string): TakeValue {
+export function valueAt(format: ValueFormat, location: string, meaning = numberOrQuantity): TakeValue {
   const at = `"${location}"`;
   switch (format) {
     case 'json':
-      return (body, what) => fromJson(body.toString('utf8'), location, { what, at });
+      return (body, what) => fromJson(body.toString('utf8'), location, { what, at, meaning });
     case 'yaml':
-      return (body, what) => fromYaml(body.toString('utf8'), location, { what, at });
+      return (body, what) => fromYaml(body.toString('utf8'), location, { what, at, meaning });
     case 'xml':
-      return (body, what) => fromXml(body.toString('utf8'), location, { what, at });
+      return (body, what) => fromXml(body.toString('utf8'), location, { what, at, meaning });
     case 'prometheus': {
       const selector = parseSelector(location);
       return (body, what) => {
@@ -77,6 +84,11 @@ interface Spot {
   at: string;
 }
 
+/** And how what stands there is to be taken. */
+interface Place extends Spot {
+  meaning: Meaning;
+}
+
 function nothingAt({ what, at }: Spot): Fault {
   return new Fault('SOURCE_NOT_FOUND', `the answer of ${what} has nothing at ${at}`);
 }
@@ -92,25 +104,24 @@ function orInvalid<T>(what: string, format: string, read: () => T): T {
   }
 }
 
-function fromJson(text: string, location: string, spot: Spot): number {
+function fromJson(text: string, location: string, spot: Place): number {
   const value = gjsonGet(text, location);
   if (value === undefined) {
     if (isValid(text)) throw nothingAt(spot);
     throw new Fault('SOURCE_ANSWER_INVALID', `${spot.what} did not answer with JSON`);
   }
-  if (value.kind === 'string') return fromText(textOf(value), spot);
+  if (value.kind === 'string') return meant(textOf(value), spot);
   if (value.kind !== 'number')
     throw notNumber(value.kind === 'json' ? 'an object or array' : value.kind, spot);
   const number = parsePrometheusNumber(value.raw);
   if (number === undefined) throw notNumber(value.raw.slice(0, 50), spot);
-  return finite(number, spot);
+  return meant(number, spot);
 }
 
-/** A number or a Kubernetes quantity such as `100m`. */
-function fromText(text: string, spot: Spot): number {
-  const value = parseQuantity(text);
-  if (value === undefined) throw notNumber(`"${text.slice(0, 50)}"`, spot);
-  return finite(value, spot);
+function meant(found: number | string, spot: Place): number {
+  const value = spot.meaning(found);
+  if (value !== undefined) return finite(value, spot);
+  throw notNumber(typeof found === 'string' ? `"${found.slice(0, 50)}"` : String(found), spot);
 }
 
 function notNumber(found: string, { what, at }: Spot): Fault {
@@ -122,14 +133,13 @@ function finite(value: number, spot: Spot): number {
   throw notNumber(String(value), spot);
 }
 
-function fromScalar(value: unknown, spot: Spot): number {
-  if (typeof value === 'number') return finite(value, spot);
-  if (typeof value === 'string') return fromText(value, spot);
+function fromScalar(value: unknown, spot: Place): number {
+  if (typeof value === 'number' || typeof value === 'string') return meant(value, spot);
   if (value === null || typeof value !== 'object') throw notNumber(String(value), spot);
   throw notNumber('an object or array', spot);
 }
 
-function fromYaml(text: string, location: string, spot: Spot): number {
+function fromYaml(text: string, location: string, spot: Place): number {
   if (text.trim() === '') throw new Fault('SOURCE_ANSWER_INVALID', `${spot.what} answered with nothing`);
   const root = orInvalid(spot.what, 'YAML', () => firstDocument(text));
   if (!isRecord(root))
@@ -144,8 +154,26 @@ function fromYaml(text: string, location: string, spot: Spot): number {
   return fromScalar(value, spot);
 }
 
-// Looking for keys written twice takes time that grows with the square of their number.
-const yamlOptions = { merge: true, uniqueKeys: false, logLevel: 'error' } as const;
+/** KEDA's reader knows the numbers of YAML 1.1 as well: `0b11`, `1_000`, and `010`, which is 8. */
+const olderNumber: ScalarTag = {
+  tag: 'tag:yaml.org,2002:float',
+  default: true,
+  test: /^[-+]?(0b[01_]+|0[0-7_]+|\d[\d_]*(\.[\d_]*)?(e[-+]?\d+)?)$/i,
+  resolve(text) {
+    const [, sign = '', digits = ''] = /^([-+]?)(.*)$/.exec(text.replaceAll('_', '')) ?? [];
+    const value = Number(/^0[0-7]+$/.test(digits) ? `0o${digits}` : digits);
+    return sign === '-' ? -value : value;
+  },
+};
+
+const yamlOptions = {
+  merge: true,
+  // Looking for keys written twice takes time that grows with the square of their number.
+  uniqueKeys: false,
+  logLevel: 'error',
+  // A date is no number that begins with its year.
+  customTags: (tags: Tags): Tags => [olderNumber, 'timestamp', ...tags],
+} as const;
 
 function firstDocument(text: string): unknown {
   try {
@@ -174,7 +202,7 @@ const xml = new XMLParser({
   processEntities: false,
 });
 
-function fromXml(text: string, location: string, spot: Spot): number {
+function fromXml(text: string, location: string, spot: Place): number {
   const root: unknown = orInvalid(spot.what, 'XML', () => {
     const checked = XMLValidator.validate(text);
     if (checked !== true) throw new Error(checked.err.msg);
