@@ -278,11 +278,9 @@ export class Sources implements AsyncDisposable {
     if (opened.name === this.#name(workloadsOf(connection))) return;
     const fresh = this.#newlyOpened(connection);
     const take = () => {
-      const [old, unwanted] =
-        connection.opened === opened && !opened.claims ? [opened, false] : [fresh, true];
-      if (!unwanted) connection.opened = fresh;
-      old.retired = true;
-      if (old.inUse === 0) this.#close(connection.bound, old);
+      const wanted = connection.opened === opened && !opened.claims;
+      if (wanted) connection.opened = fresh;
+      this.#letGo(connection.bound, wanted ? opened : fresh);
     };
     // Where it cannot be had, the old one is good enough for another while.
     fresh.conn.then(take, () => {});
@@ -374,7 +372,11 @@ export class Sources implements AsyncDisposable {
     const { opened, bound } = connection;
     connection.idle?.[Symbol.dispose]();
     connection.opened = undefined;
-    if (opened === undefined) return;
+    if (opened !== undefined) this.#letGo(bound, opened);
+  }
+
+  /** Closes it, now or when the last use has ended. */
+  #letGo(bound: BoundRead, opened: Opened): void {
     opened.retired = true;
     if (opened.inUse === 0) this.#close(bound, opened);
   }
