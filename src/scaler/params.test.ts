@@ -46,7 +46,7 @@ describe('a parameter', () => {
     ],
     ['a list with blanks around', p.list({ doc }), 'a, b ,c', ['a', 'b', 'c']],
     ['a list with a separator of its own', p.list({ doc, separator: ';' }), 'a,b; c', ['a,b', 'c']],
-    ['integers with ranges', p.integers({ doc, range: '-' }), '1-3, 7', [1, 2, 3, 7]],
+    ['integers with ranges', p.integers({ doc, range: '-' }), '1 - 3, 7', [1, 2, 3, 7]],
     ['a range that ends before it begins has none', p.integers({ doc, range: '-' }), '3-1', []],
     [
       'no integers with a range without a sign for it',

@@ -117,7 +117,7 @@ function parseWait(text: string): number {
 function parseRange(item: string, sign: string | undefined): number[] {
   if (sign === undefined || !item.includes(sign)) return [parseInteger(item)];
   const ends = item.split(sign);
-  const [start, end] = ends.map(parseInteger);
+  const [start, end] = ends.map(each => parseInteger(each.trim()));
   if (ends.length !== 2 || start === undefined || end === undefined)
     throw new Error(`needs the form start${sign}end`);
   if (end - start > 100_000) throw new Error('spans more than 100,000 numbers');

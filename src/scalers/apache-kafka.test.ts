@@ -42,6 +42,8 @@ describe.skipIf(!kafkaInstalled)('apache-kafka, against a real broker', () => {
       return {
         params: { bootstrapServers: kafka.address.saslssl, topic, consumerGroup: topic },
         fill: count => kafka.tool('produce', topic, 1, count, 'a message').then(() => undefined),
+        stop: () => kafka.stop(),
+        restart: () => kafka.restart(),
         [Symbol.asyncDispose]: async () => {},
       };
     },
@@ -66,6 +68,7 @@ describe.skipIf(!kafkaInstalled)('apache-kafka, against a real broker', () => {
 
     expect(await readOnce(triggerOf({ consumerGroup, topic }))).toBe(8);
     expect(await readOnce(triggerOf({ consumerGroup, topic, partitionLimitation: '0' }))).toBe(6);
+    expect(await readOnce(triggerOf({ consumerGroup, topic, partitionLimitation: '1-0' }))).toBe(8);
   });
 
   it('shares no more messages than there are partitions of all topics to share them', async () => {

@@ -46,7 +46,7 @@ export default defineScaler<typeof params, KafkaClient, KafkaTrigger>({
     const {
       consumerGroup: group,
       topic: topics = [],
-      partitionLimitation,
+      partitionLimitation: limit = [],
       sasl,
       username,
       password,
@@ -60,7 +60,8 @@ export default defineScaler<typeof params, KafkaClient, KafkaTrigger>({
     }
     const msk = sasl === 'aws_msk_iam' ? mskIdentity(values, podIdentity, problems) : undefined;
     if (problems.length > 0) return refuse(problems);
-    const partitions = partitionLimitation === undefined ? undefined : new Set(partitionLimitation);
+    // As in KEDA, where a range from more to less leaves no limit.
+    const partitions = limit.length === 0 ? undefined : new Set(limit);
     return {
       access: kafkaAccess(values, { mechanism: sasl, msk }),
       ask: { group, topics, partitions },

@@ -114,7 +114,7 @@ export default defineScaler<typeof params, KafkaClient, KafkaTrigger>({
 function partitionsOf(text: string | undefined, problems: Problem[]): ReadonlySet<number> | undefined {
   if (text === undefined) return undefined;
   try {
-    return new Set(partitionList.parse(text.replaceAll(/\s*([-,])\s*/g, '$1')));
+    return new Set(partitionList.parse(text.replaceAll(/\b0+(?=\d)/g, '')));
   } catch {
     const problem = `"${text}" is not a list of partitions`;
     problems.push({ problem, mending: 'use a form such as 1,2,10-20', place: at('partitionLimitation') });

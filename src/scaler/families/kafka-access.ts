@@ -131,7 +131,9 @@ export interface KafkaLogin {
 
 /** Puts together what was checked. */
 export function kafkaAccess(values: AccessValues, { mechanism, bearer, msk }: KafkaLogin): KafkaAccess {
-  const { bootstrapServers, username, password, tls } = values;
+  const { username, password, tls } = values;
+  // A comma too many names no broker.
+  const bootstrapServers = values.bootstrapServers.filter(each => each !== '');
   const encryption = tls === 'enable' ? tlsOptions(values) : undefined;
   return { bootstrapServers, mechanism, username, password, bearer, msk, encryption };
 }

@@ -74,8 +74,10 @@ export function kafkaClient(
 
   async function bootstrapLink(at: AskAt): Promise<KafkaLink> {
     let fault: Fault | undefined;
+    // Whoever comes in meanwhile moves `first`, and one that is silent would get a second turn, as the last.
+    const start = first;
     for (let tried = 0; tried < bootstrap.length; tried += 1) {
-      const index = (first + tried) % bootstrap.length;
+      const index = (start + tried) % bootstrap.length;
       const address = bootstrap[index];
       if (address === undefined) continue;
       const isLast = tried === bootstrap.length - 1;
