@@ -241,6 +241,7 @@ describe('counting by checkpoints', () => {
     ['no JSON', 'goSdk', 'nothing', {}, 'is not JSON'],
     ['a text for a number', 'goSdk', '{"checkpoint":{"sequenceNumber":"7"}}', {}, 'not a whole number'],
     ['no metadata', 'blobMetadata', '', {}, 'no sequencenumber'],
+    ['no metadata in a list', 'blobMetadata', '', {}, 'no sequencenumber', 4],
     ['metadata that is no number', 'blobMetadata', '', { sequencenumber: 'many' }, 'not a number'],
     [
       'a number of too many digits',
@@ -249,18 +250,26 @@ describe('counting by checkpoints', () => {
       {},
       'too large',
     ],
-  ])('does not take %s for a checkpoint', async (_title, checkpointStrategy, text, metadata, problem) => {
-    const hub = hubWith([0n, 100n]);
-    const container = await containerOf();
-    const name = checkpointStrategy === 'goSdk' ? '0' : `${place()}/${hub}/$default/checkpoint/0`;
-    await put(container, name, text, metadata);
+  ] as [string, string, string, Record<string, string>, string, number?][])(
+    'does not take %s for a checkpoint',
+    async (_title, checkpointStrategy, text, metadata, problem, partitions = 1) => {
+      const hub = hubWith(...Array.from({ length: partitions }, (): [bigint, bigint] => [0n, 100n]));
+      const container = await containerOf();
+      const name = checkpointStrategy === 'goSdk' ? '0' : `${place()}/${hub}/$default/checkpoint/0`;
+      await put(container, name, text, metadata);
 
-    const fault = await faultFrom(
-      readOnce(triggerOf({ eventHubName: hub, blobContainer: container.containerName, checkpointStrategy })),
-    );
+      const fault = await faultFrom(
+        readOnce(
+          triggerOf({ eventHubName: hub, blobContainer: container.containerName, checkpointStrategy }),
+        ),
+      );
 
-    expect(fault).toMatchObject({ code: 'SOURCE_ANSWER_INVALID', message: expect.stringContaining(problem) });
-  });
+      expect(fault).toMatchObject({
+        code: 'SOURCE_ANSWER_INVALID',
+        message: expect.stringContaining(problem),
+      });
+    },
+  );
 });
 
 describe('refusals', () => {

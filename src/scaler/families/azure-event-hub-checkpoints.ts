@@ -88,21 +88,23 @@ export async function readCheckpoints(
   return await Promise.all(
     partitions.map(partition => {
       const names = checkpointNames(plan, partition);
-      const value = list?.get(names[0] ?? '');
-      if (value !== undefined)
-        return ofMetadata(value, storage.nameOf([plan.container, ...names.slice(0, 1)]));
+      const [name = ''] = names;
+      if (list?.has(name)) return ofMetadata(list.get(name), storage.nameOf([plan.container, name]));
       const knownMissing = list !== undefined && names.length === 1;
       return knownMissing ? undefined : readCheckpoint(storage, { plan, partition }, context);
     }),
   );
 }
 
-/** The sequence numbers in the metadata of all checkpoints, by name; undefined where we may not list them. */
+/**
+ * The sequence numbers in the metadata of all checkpoints, by name, undefined for one that lacks it; undefined where we
+ * may not list them.
+ */
 async function listed(
   storage: StorageClient,
   plan: CheckpointPlan,
   context: RequestContext,
-): Promise<ReadonlyMap<string, string> | undefined> {
+): Promise<ReadonlyMap<string, string | undefined> | undefined> {
   const path = [plan.container];
   const [prefix = ''] = checkpointNames(plan, '');
   const query = { restype: 'container', comp: 'list', include: 'metadata', prefix };
@@ -115,11 +117,11 @@ async function listed(
     throw thrown;
   }
   const list = parseStorageXml(body, 'EnumerationResults', storage.nameOf(path));
-  const found = new Map<string, string>();
+  const found = new Map<string, string | undefined>();
   for (const blob of childrenOf(childrenOf(list, 'Blobs')[0], 'Blob')) {
     const [metadata] = childrenOf(blob, 'Metadata');
     const key = Object.keys(metadata ?? {}).find(each => each.toLowerCase() === 'sequencenumber');
-    if (key !== undefined) found.set(textOf(blob, 'Name') ?? '', textOf(metadata, key) ?? '');
+    found.set(textOf(blob, 'Name') ?? '', key === undefined ? undefined : textOf(metadata, key));
   }
   // More than a page has other things below the same name; what is asked for one by one is found all the same.
   return textOf(list, 'NextMarker') ? undefined : found;
