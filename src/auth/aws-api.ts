@@ -1,3 +1,4 @@
+import { awsServiceUrl } from '../base/aws-region.ts';
 import { Fault } from '../base/errors.ts';
 
 /** Where AWS is, from the operator's environment, by the names that AWS' own libraries know. */
@@ -10,18 +11,11 @@ export interface AwsPlace {
   secretsManagerEndpoint?: string;
 }
 
-/**
- * The address of a service. A region comes from manifests and becomes part of a host name: what is not one must not
- * lead elsewhere.
- *
- * @throws Fault MANIFEST_INVALID for what is no region
- */
+/** The address of a service. @throws Fault MANIFEST_INVALID for what is no region */
 export function awsEndpoint(service: string, region: string): string {
-  if (!/^[a-z]{2}[a-z0-9-]{1,30}$/.test(region)) {
-    throw new Fault('MANIFEST_INVALID', `"${region}" is not a region of AWS, such as eu-west-1`);
-  }
-  const domain = region.startsWith('cn-') ? 'amazonaws.com.cn' : 'amazonaws.com';
-  return `https://${service}.${region}.${domain}/`;
+  const url = awsServiceUrl(service, region);
+  if (url !== undefined) return `${url}/`;
+  throw new Fault('MANIFEST_INVALID', `"${region}" is not a region of AWS, such as eu-west-1`);
 }
 
 /** The text of the first element with this name, of AWS' flat XML answers; undefined where there is none. */

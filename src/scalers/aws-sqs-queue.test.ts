@@ -197,6 +197,10 @@ describe('aws-sqs-queue', () => {
     ['cn-north-1', 'https://sqs.cn-north-1.amazonaws.com.cn'],
     ['us-gov-west-1', 'https://sqs.us-gov-west-1.amazonaws.com'],
     ['us-iso-east-1', 'https://sqs.us-iso-east-1.c2s.ic.gov'],
+    ['us-isob-east-1', 'https://sqs.us-isob-east-1.sc2s.sgov.gov'],
+    ['us-isof-south-1', 'https://sqs.us-isof-south-1.csp.hci.ic.gov'],
+    ['eu-isoe-west-1', 'https://sqs.eu-isoe-west-1.cloud.adc-e.uk'],
+    ['eusc-de-east-1', 'https://sqs.eusc-de-east-1.amazonaws.eu'],
   ])('asks in %s at %s', (awsRegion, url) => {
     const { params } = mustBind(scaler, { params: { ...orders, awsRegion }, auth: keys });
 

@@ -1,3 +1,4 @@
+import { awsServiceUrl } from '../../base/aws-region.ts';
 import type { AwsCredentials } from '../../base/sigv4.ts';
 import type { PodIdentity } from '../../spec/pod-identity.ts';
 import type { Problem } from '../../spec/problem.ts';
@@ -42,13 +43,6 @@ const keysOrIdentity =
 
 export type AwsValues = ValuesOf<typeof awsParams>;
 
-const domains: readonly [RegExp, string][] = [
-  [/^cn-/, 'amazonaws.com.cn'],
-  [/^us-iso-/, 'c2s.ic.gov'],
-  [/^us-isob-/, 'sc2s.sgov.gov'],
-  [/^/, 'amazonaws.com'],
-];
-
 /** Checks what KEDA checks, in its order. */
 export function awsAccess(
   service: string,
@@ -68,18 +62,15 @@ export function awsIdentity({ region, url, who }: AwsAccess): string {
   return JSON.stringify([url, region, ...awsCallerIdentity(who)]);
 }
 
-/** What becomes part of a host name must not lead elsewhere: the operator's own identity may go there. */
 function endpointOf(service: string, region: string, endpoint: string | undefined): string | Problem {
   if (endpoint === undefined) {
-    if (!/^[a-z]{2}[a-z0-9-]{1,30}$/.test(region)) {
-      return {
+    return (
+      awsServiceUrl(service, region) ?? {
         problem: `"${region}" is not a region of AWS`,
         mending: 'write one such as eu-west-1',
         place: { field: 'metadata.awsRegion' },
-      };
-    }
-    const [, domain = ''] = domains.find(([regions]) => regions.test(region)) ?? [];
-    return `https://${service}.${region}.${domain}`;
+      }
+    );
   }
   const url = URL.canParse(endpoint) ? new URL(endpoint) : undefined;
   if (url === undefined || !/^https?:$/.test(url.protocol)) {
