@@ -298,6 +298,26 @@ describe.skipIf(!postgresInstalled)('postgresql, against a real server', () => {
     });
 
     it.each([
+      ['scram', 'scram-sha-256', 1],
+      ['scram', 'md5, password', 'SOURCE_REFUSED'],
+      ['plain', 'password', 1],
+      ['plain', '!password', 'SOURCE_REFUSED'],
+      ['digest', '!password,!scram-sha-256', 1],
+      ['digest', 'scram-sha-256', 'SOURCE_REFUSED'],
+      ['postgres', 'none,md5', 1],
+      ['postgres', '!none', 'SOURCE_REFUSED'],
+    ])('comes in as %s only where require_auth allows it: %s', async (user, ways, outcome) => {
+      const [{ port }, sslmode] = user === 'postgres' ? [server, 'disable'] : [secured, 'require'];
+      const pairs = `host=127.0.0.1 port=${port} user=${user} password=pässword dbname=shop sslmode=${sslmode}`;
+      const connection = `${pairs} require_auth='${ways}'`;
+
+      const reading = readOnce(mustBind(postgresql, { params: one, auth: { connection } }));
+
+      if (outcome === 1) expect(await reading).toBe(1);
+      else expect(await faultFrom(reading)).toMatchObject({ code: outcome });
+    });
+
+    it.each([
       ['a wrong password', { auth: { password: 'not-the-password' } }, 'SOURCE_REFUSED'],
       ['no password', {}, 'SOURCE_REFUSED'],
       ['a user that is not there', { params: { userName: 'nobody-known' } }, 'SOURCE_REFUSED'],

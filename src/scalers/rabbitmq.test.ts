@@ -164,6 +164,7 @@ describe.skipIf(!rabbitInstalled)('rabbitmq, against a real broker', () => {
         'SOURCE_REFUSED',
         () => given(rabbit.amqp.replace('guest@', 'quite%20wrong@')),
       ],
+      ['an empty password', 'SOURCE_REFUSED', () => given(rabbit.amqp.replace(':guest@', ':@'))],
       ['a virtual host that is missing', 'SOURCE_NOT_FOUND', () => given(`${rabbit.amqp}/nowhere`)],
       [
         'a virtual host that is closed to the user',
@@ -430,6 +431,7 @@ describe('what the management API may say', () => {
     ['PublishedToDeliveredRatio', facts(9, 0, 3), 0],
     ['ExpectedQueueConsumptionTime', facts(10, 1, 2), 4.5],
     ['ExpectedQueueConsumptionTime', facts(10, 1, 0), { value: 2, active: true }],
+    ['ExpectedQueueConsumptionTime', facts(3, 0, 10), -0.7],
     ['ExpectedQueueConsumptionTime', facts(0, 1, 0), 0],
   ])('%s of %j is %j, active above 2', async (mode, answer, measure) => {
     await using server = await saying(answer);
@@ -569,6 +571,8 @@ describe('parameters of rabbitmq', () => {
     ['nothing else', {}, 20],
     ['the old queueLength', { queueLength: '7.5' }, 7.5],
     ['a mode and a value', { mode: 'QueueLength', value: '0.5' }, 0.5],
+    ['a mode that is none', { mode: 'Unknown' }, 20],
+    ['an operation that nothing needs', { operation: 'median' }, 20],
   ])('has a target with %s', (_title, params, value) => {
     expect(at('amqp://a', params)).toMatchObject({ target: { type: 'AverageValue', value } });
   });
@@ -595,6 +599,7 @@ describe('parameters of rabbitmq', () => {
       given('amqp://a', { mode: 'QueueLength', value: '4', timeout: '5s' }),
       'timeout is for',
     ],
+    ['an unknown operation', given('http://a', { useRegex: 'true', operation: 'median' }), '"median" is no'],
     ['pages of nothing', given('http://a', { pageSize: '0' }), 'pageSize is 0'],
     ['a user alone', given('http://a', {}, { username: 'me' }), '"password" is missing'],
     ['a key alone', given('amqps://a', {}, { key: 'k', tls: 'enable' }), '"cert" is missing'],

@@ -39,9 +39,9 @@ export default defineScaler({
   testedWith: { kind: 'real', with: 'RabbitMQ 3.10' },
   params: {
     queueName: p.text({ doc: 'The queue; with `useRegex` an expression for names of queues.' }),
-    mode: p.choice(modes, {
-      doc: 'What is measured: messages (`QueueLength`), messages published or delivered a second, published ones for each delivered one, or seconds until the queue is empty. All but the first need the management API.',
-      optional: true,
+    mode: p.choice([...modes, 'Unknown'], {
+      doc: 'What is measured: messages (`QueueLength`), messages published or delivered a second, published ones for each delivered one, or seconds until the queue is empty. All but the first need the management API. `Unknown` is as good as none.',
+      default: 'Unknown',
     }),
     value: p.number({
       doc: 'Of that, per replica; 20 messages where neither it nor `mode` is given.',
@@ -58,7 +58,7 @@ export default defineScaler({
       doc: 'Takes all queues together whose name matches (management API only). RabbitMQ looks for the expression anywhere in the name, whatever its case. Where none matches, there are no messages.',
       default: 'false',
     }),
-    operation: p.choice(operations, { doc: 'How they are taken together.', default: 'sum' }),
+    operation: p.text({ doc: 'How they are taken together: `sum`, `max` or `avg`.', default: 'sum' }),
     pageSize: p.integer({ doc: 'Queues per request for them; all pages are read.', default: '100' }),
     excludeUnacknowledged: p.flag({
       doc: 'Counts only messages that are ready (management API only).',
@@ -86,7 +86,8 @@ export default defineScaler({
   },
 
   resolve(values, { namespace }): Queue | { problems: Problem[] } {
-    const { pageSize, useRegex, excludeUnacknowledged, queueName, operation, activationValue } = values;
+    const { pageSize, useRegex, excludeUnacknowledged, queueName, activationValue } = values;
+    const operation = operations.find(each => each === values.operation);
     const access = rabbitAccess(values);
     const protocol = 'protocol' in access ? access.protocol : 'http';
     const measured = modeOf({ ...values, protocol });
@@ -95,6 +96,10 @@ export default defineScaler({
       ...('problems' in measured ? measured.problems : []),
       ...(pageSize < 1 ? [refused('pageSize', `pageSize is ${pageSize}`, 'use 1 or more')] : []),
     ];
+    if (useRegex && operation === undefined) {
+      const problem = `"${values.operation}" is no operation`;
+      problems.push(refused('operation', problem, `use ${operations.join(', ')}`));
+    }
     for (const [name, given] of Object.entries({ useRegex, excludeUnacknowledged })) {
       if (protocol === 'http' || !given) continue;
       problems.push(refused(name, `${name} is for the management API only`, 'use an http or https URL'));

@@ -40,6 +40,8 @@ describe('a connection string of MySQL', () => {
     ['u@tcp(h)/d', { where: 'h:3306' }],
     ['u@tcp()/d', {}],
     ['u@(h:1)/d', { where: 'h:1' }],
+    ['u@tcp(de:ad::1)/d', { where: '[de:ad::1]:3306' }],
+    ['u@/d?tls=', {}],
     [
       'u@/d?tls=skip-verify&autocommit=true',
       { encryption: 'skip-verify', variables: { autocommit: 'true' } },

@@ -122,7 +122,9 @@ function addressOf(text: string): Address {
     bracketed,
     plain = '',
     port = '3306',
-  } = /^(?:\[(?<bracketed>[^\]]+)\]|(?<plain>[^:]*))(?::(?<port>.*))?$/.exec(address)?.groups ?? {};
+  } = /^(?:\[(?<bracketed>[^\]]+)\]|(?<plain>[0-9a-f]*:[0-9a-f:.]*:[0-9a-f:.]*|[^:]*))(?::(?<port>.*))?$/i.exec(
+    address,
+  )?.groups ?? {};
   const host = (bracketed ?? plain) || '127.0.0.1';
   if (!/^\d{1,5}$/.test(port) || Number(port) < 1 || Number(port) > 65_535 || /[\s/]/.test(host)) {
     throw invalid('the address is not host:port with a port from 1 to 65535');
@@ -148,6 +150,7 @@ function encryptionOf(values: Values): Pick<MysqlSettings, 'encryption' | 'mayBe
     case '1':
     case 'true':
       return { encryption: 'verify', mayBePlain };
+    case '':
     case '0':
     case 'false':
       return { encryption: 'none', mayBePlain };

@@ -51,6 +51,7 @@ describe('a connection string of PostgreSQL', () => {
     ['user=u host=a,b port=5', { where: 'a:5,b:5' }],
     ['user=u\nhost=h\tapplication_name=x', { where: 'h:5432', parameters: { application_name: 'x' } }],
     ["user=u host=h password='a b' sslmode=''", { where: 'h:5432', password: 'a b' }],
+    ['postgres://u@h?sslmode=require&sslmode=disable', { where: 'h:5432', sslMode: 'require' }],
   ])('says in %s', (text, found) => {
     expect(shown(text)).toEqual({ ...plain, ...found });
   });
@@ -68,6 +69,8 @@ describe('a connection string of PostgreSQL', () => {
     ['user=u host=h sslmode=required', 'sslmode'],
     ['user=u host=h target_session_attrs=any-of-them', 'target_session_attrs'],
     ['user=u host=h connect_timeout=soon', 'connect_timeout'],
+    ['user=u host=h require_auth=trust', 'require_auth'],
+    ['user=u host=h require_auth=md5,!password', 'require_auth'],
     ['user=u host=h passfile=/root/.pgpass', '"passfile" names a file'],
     ['user=u host=h service=shop', '"service" names a file'],
     ['user=u host=h sslrootcert=/etc/ca.pem', '"sslrootcert" names a file'],

@@ -26,6 +26,8 @@ export interface PostgresSettings {
   /** From `sslrootcert`, `sslcert` and `sslkey`, which hold the PEM itself here. */
   tls: TlsOptions;
   bindChannel: boolean;
+  /** Ways to log in that we agree to, `none` among them where the server need not ask; any unless given. */
+  logins: readonly string[] | undefined;
   sessionKind: SessionKind;
   connectTimeoutMs: number | undefined;
   /** What the session starts with, `database` among it. */
@@ -66,6 +68,7 @@ const known = new Set([
   'sslkey',
   'sslpassword',
   'channel_binding',
+  'require_auth',
   'target_session_attrs',
   'connect_timeout',
 ]);
@@ -93,6 +96,7 @@ export function parsePostgres(text: string): PostgresSettings {
     sslMode: choice(values, 'sslmode', sslModes) ?? 'prefer',
     tls: tlsOf(values),
     bindChannel: choice(values, 'channel_binding', ['disable', 'prefer', 'require']) === 'require',
+    logins: loginsOf(values.get('require_auth') ?? ''),
     sessionKind: choice(values, 'target_session_attrs', sessionKinds) ?? 'any',
     connectTimeoutMs: timeout === '0' ? undefined : Number(timeout) * 1000,
     parameters: parametersOf(values),
@@ -126,7 +130,8 @@ function valuesOfUri(text: string): Values {
     values.set('port', hosts.flatMap(({ port }) => (port === '' ? [] : [port])).join(','));
   }
   if (path !== '') values.set('database', decoded(path));
-  for (const [name, value] of new URLSearchParams(query)) {
+  // Of a name given twice the first counts.
+  for (const [name, value] of [...new URLSearchParams(query)].toReversed()) {
     values.set(name === 'dbname' ? 'database' : name, value);
   }
   return values;
@@ -174,6 +179,21 @@ function choice<const C extends readonly string[]>(
   if (value === '') return undefined;
   if (choices.includes(value)) return value;
   throw invalid(`${name} is none of ${choices.join(', ')}`);
+}
+
+const allLogins = ['none', 'password', 'md5', 'scram-sha-256', 'gss', 'sspi', 'oauth'] as const;
+
+/** `require_auth`: names with commas between them, or all but those with a `!` before each. */
+function loginsOf(text: string): readonly string[] | undefined {
+  if (text === '') return undefined;
+  const given = text.split(',').map(each => each.trim());
+  const names = given.map(each => each.replace(/^!/, ''));
+  const isKnown = (each: string) => (allLogins as readonly string[]).includes(each);
+  if (!names.every(isKnown)) throw invalid(`require_auth has none of ${allLogins.join(', ')}`);
+  const negative = given.filter(each => each.startsWith('!')).length;
+  if (negative === 0) return names;
+  if (negative < given.length) throw invalid('require_auth has names with a ! and without one');
+  return allLogins.filter(each => !names.includes(each));
 }
 
 function serversOf(values: Values): Address[] {

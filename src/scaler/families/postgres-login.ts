@@ -23,7 +23,17 @@ export interface PostgresUser {
   password: Secret | undefined;
   /** Log in only where the password is proven to the very server that the encryption ends at. */
   bindChannel: boolean;
+  /** Ways to log in that are agreed to, as `require_auth` names them; any where there are none. */
+  logins: readonly string[] | undefined;
 }
+
+const names: Readonly<Record<number, string>> = {
+  3: 'password',
+  5: 'md5',
+  7: 'gss',
+  9: 'sspi',
+  10: 'scram-sha-256',
+};
 
 /**
  * Answers what the server asks for, until it is content.
@@ -31,9 +41,14 @@ export interface PostgresUser {
  * @throws Fault SOURCE_REFUSED, NOT_SUPPORTED for ways we do not know, or of the channel; without the password in it
  */
 export async function logIn(channel: ByteChannel, who: PostgresUser): Promise<void> {
-  for (;;) {
+  for (let asked = false; ; asked = true) {
     const body = await authentication(channel);
     const kind = body.readInt32BE(0);
+    const way = kind === 0 ? 'none' : (names[kind] ?? 'another way');
+    if ((kind !== 0 || !asked) && who.logins?.includes(way) === false) {
+      const wanted = kind === 0 ? 'lets us in without a login' : `wants a login by ${way}`;
+      throw new Fault('SOURCE_REFUSED', `${channel.name} ${wanted}, which require_auth rules out`);
+    }
     if (kind === 0) return;
     const password = passwordOf(channel, who);
     if (who.bindChannel && kind !== 10) throw notBound(channel);

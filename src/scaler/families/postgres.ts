@@ -75,13 +75,14 @@ interface Door {
 
 /** With and without encryption, as the mode wants it. */
 function entries({ settings, password, address }: Door, context: OpenContext): PostgresEntry[] {
-  const { sslMode, user, bindChannel, parameters } = settings;
+  const { sslMode, user, bindChannel, logins, parameters } = settings;
   const readOnly = !/^(off|false|no|0)$/i.test(parameters['default_transaction_read_only'] ?? '');
   const common = {
     address,
     user,
     password,
     bindChannel,
+    logins,
     // The server cuts longer names; what it cannot write it replaces.
     parameters: { application_name: context.connectionName(63), client_encoding: 'UTF8', ...parameters },
     readOnly,

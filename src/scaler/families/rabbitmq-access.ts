@@ -171,10 +171,15 @@ function encryptionOf({ tls, ca, cert, key, keyPassword, unsafeSsl }: Values): T
 }
 
 /** The login in a URL, where it has one. */
-function userOf(url: URL): { username: string; password: Secret | undefined } | undefined {
-  if (url.username === '' && url.password === '') return undefined;
-  const password = url.password === '' ? undefined : new Secret(decodeURIComponent(url.password));
-  return { username: decodeURIComponent(url.username), password };
+function userOf(host: Secret): { username: string; password: Secret | undefined } | undefined {
+  const { username, password } = new URL(host.reveal());
+  // An empty password is one that is given; a URL that was read does not tell.
+  const given = password !== '' || /^[^:]+:\/\/[^:@/?#]*:@/.test(host.reveal());
+  if (username === '' && !given) return undefined;
+  return {
+    username: decodeURIComponent(username),
+    password: given ? new Secret(decodeURIComponent(password)) : undefined,
+  };
 }
 
 function amqpAccess(values: Values, scheme: string): AmqpAccess {
@@ -182,7 +187,7 @@ function amqpAccess(values: Values, scheme: string): AmqpAccess {
   const secure = scheme === 'amqps';
   const encryption = secure ? encryptionOf(values) : undefined;
   const { username, password, vhostName } = values;
-  const inUrl = userOf(url);
+  const inUrl = userOf(values.host);
   // What the URL leaves out is RabbitMQ's own default, as it is for KEDA's client.
   const guest = new Secret('guest');
   const login =
@@ -208,7 +213,7 @@ function amqpAccess(values: Values, scheme: string): AmqpAccess {
 function managementAccess(values: Values): ManagementAccess {
   const url = new URL(values.host.reveal());
   const { username, password, vhostName, workloadIdentityResource } = values;
-  const inUrl = userOf(url);
+  const inUrl = userOf(values.host);
   const user = username !== undefined && password !== undefined ? { username, password } : inUrl;
   const parts = url.pathname.split('/');
   const last = parts.pop() ?? '';

@@ -17,7 +17,7 @@ export type Mode = (typeof modes)[number];
 const defaultLength = 20;
 
 interface Given {
-  mode: Mode | undefined;
+  mode: Mode | 'Unknown';
   value: number | undefined;
   queueLength: number | undefined;
   protocol: 'amqp' | 'http';
@@ -26,7 +26,8 @@ interface Given {
 
 /** What is measured and the target: `mode` with `value`, or the old `queueLength` alone, or nothing for 20 messages. */
 export function modeOf(given: Given): { mode: Mode; value: number } | { problems: Problem[] } {
-  const { mode, value = 0, queueLength = 0, protocol, timeout = 0 } = given;
+  const { value = 0, queueLength = 0, protocol, timeout = 0 } = given;
+  const mode = given.mode === 'Unknown' ? undefined : given.mode;
   const refused = (field: string, problem: string, mending: string) => ({
     problems: [{ problem, mending, place: { field: `metadata.${field}` } }],
   });

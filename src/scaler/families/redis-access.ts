@@ -116,9 +116,6 @@ export function redisAccess(deployment: Deployment, values: Values): RedisAccess
       place: at('enableTLS'),
     });
   }
-  if (databaseIndex < 0) {
-    problems.push({ problem: `databaseIndex is ${databaseIndex}`, place: at('databaseIndex') });
-  }
   if (problems.length > 0) return { problems };
   const { username, password, sentinelUsername, sentinelPassword, sentinelMaster } = values;
   return {
@@ -129,7 +126,8 @@ export function redisAccess(deployment: Deployment, values: Values): RedisAccess
     sentinelUsername,
     sentinelPassword,
     sentinelMaster,
-    databaseIndex,
+    // For KEDA's client a negative one is none.
+    databaseIndex: Math.max(0, databaseIndex),
     encryption: (enableTLS ?? tls === 'enable') ? tlsOptions({ ...values, cert: values.Cert }) : undefined,
   };
 }

@@ -16,6 +16,7 @@ const postgres = (server: TestServer) =>
       ...common,
       address: address(server),
       bindChannel: false,
+      logins: undefined,
       parameters: {},
       readOnly: true,
       statementMs: undefined,
