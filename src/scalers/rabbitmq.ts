@@ -114,7 +114,7 @@ export default defineScaler({
       value: measured.value,
       activationValue,
       excludeUnacknowledged,
-      matching: useRegex ? { pageSize, operation } : undefined,
+      matching: useRegex && operation !== undefined ? { pageSize, operation } : undefined,
       timeout: values.timeout,
       deadLetter: values.deadLetter,
     };
