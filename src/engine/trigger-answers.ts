@@ -40,6 +40,13 @@ export function metricsOf(state: TriggerState, answer: Answer | undefined): HpaM
 /** What is known of the target when fallbacks are computed. */
 type Standing = Pick<TargetState, 'replicas' | 'readyReplicas'> | undefined;
 
+/** A reading that has been counted in the health of its metric. */
+interface Counted {
+  state: TriggerState;
+  reading: Reading;
+  health: Health;
+}
+
 /** Turns readings of a ScaledObject's triggers into what decisions and autoscalers work with. */
 export class TriggerAnswers {
   readonly #workload: ScaledObject;
@@ -57,17 +64,17 @@ export class TriggerAnswers {
 
   /** The answer of one reading, which counts in the health of its metric. */
   take(state: TriggerState, reading: Reading, standing: Standing): Answer {
+    return this.#answer(this.#counted(state, reading), standing);
+  }
+
+  #counted(state: TriggerState, reading: Reading): Counted {
     const key = placeOf(state);
     const health = nextHealth(this.#memory.healths.get(key), reading);
     this.#memory.healths.set(key, health);
-    return this.#answer(state, { reading, health }, standing);
+    return { state, reading, health };
   }
 
-  #answer(
-    state: TriggerState,
-    { reading, health }: { reading: Reading; health: Health },
-    standing: Standing,
-  ): Answer {
+  #answer({ state, reading, health }: Counted, standing: Standing): Answer {
     const own = targetOf(state);
     const { targetType, target } = this.#composite ?? { targetType: own.type, target: own.value };
     const aim = {
@@ -102,21 +109,18 @@ export class TriggerAnswers {
           ? external
           : [];
     if (asked.length === 0) return { kind: 'missing' };
-    const readings = await Promise.all(asked.map(state => triggers.ask(state)));
-    const onIts = (state: TriggerState, reading: Reading) =>
+    const readings = await Promise.all(
+      asked.map(async state => ({ state, reading: await triggers.ask(state) })),
+    );
+    const counted = readings.map(({ state, reading }) => this.#counted(state, reading));
+    const needsTarget =
       fallback !== undefined &&
-      onFallback(nextHealth(this.#memory.healths.get(placeOf(state)), reading), fallback);
-    const needsTarget = asked.some((state, index) => {
-      const reading = readings[index];
-      return reading?.ok === false && onIts(state, reading);
-    });
+      counted.some(({ reading, health }) => !reading.ok && onFallback(health, fallback));
     const standing = needsTarget ? await readTarget() : undefined;
-    const terms = asked.flatMap((state, index) => {
-      const reading = readings[index];
-      return reading === undefined
-        ? []
-        : [{ trigger: state.trigger, answer: this.take(state, reading, standing) }];
-    });
+    const terms = counted.map(each => ({
+      trigger: each.state.trigger,
+      answer: this.#answer(each, standing),
+    }));
     if (composite !== undefined) {
       return told(compositeName, combine(composite, { terms, fallback }, now()).answer);
     }
