@@ -55,6 +55,12 @@ describe('counting blobs', () => {
     expect(count).toBe(expected);
   });
 
+  it('takes a connection string where KEDA takes one, too, instead of the name of a variable', async () => {
+    const params = { blobContainerName, connectionFromEnv: azurite.connectionString };
+
+    expect(await readOnce(mustBind(scaler, { params }))).toBe(4);
+  });
+
   it('names the container that is missing', async () => {
     const work = read({ blobContainerName: 'nowhere' }, azurite.connectionString);
 

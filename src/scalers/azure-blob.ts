@@ -1,4 +1,5 @@
 import { Fault } from '../base/errors.ts';
+import { Secret } from '../base/secret.ts';
 import { defineScaler } from '../scaler/define.ts';
 import { accountIdentity, openStorage, storageAccount } from '../scaler/families/azure-storage.ts';
 import { childrenOf, parseStorageXml, textOf } from '../scaler/families/azure-storage-xml.ts';
@@ -48,8 +49,11 @@ export default defineScaler({
   target: 'blobCount',
   activation: 'activationBlobCount',
   counts: 'waiting and in flight',
-  resolve(values, context) {
-    const account = storageAccount('blob', values, context);
+  resolve(values, context, { metadata }) {
+    // As in KEDA, it may be the string itself where it names no variable.
+    const text = metadata['connectionFromEnv'];
+    const connection = values.connection ?? (text?.includes('=') ? new Secret(text.trim()) : undefined);
+    const account = storageAccount('blob', { ...values, connection }, context);
     if ('problems' in account) return account;
     const matches = readGlob(values.globPattern);
     if (typeof matches === 'string') {
