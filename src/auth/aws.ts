@@ -20,6 +20,8 @@ export interface AwsIdentity {
 export interface Aws extends Disposable {
   /** @throws Fault AUTH_FAILED, NOT_SUPPORTED, MANIFEST_INVALID or the reason of an aborted signal */
   credentials(identity: AwsIdentity, signal: AbortSignal): Promise<AwsCredentials>;
+  /** It was not accepted where it was used: who asks next waits for a new one. */
+  refused(given: AwsCredentials): void;
 }
 
 /** How long a role is tried by our service account before our own role is asked to assume it. */
@@ -78,6 +80,7 @@ export function aws(
       const fetch = (stop: AbortSignal) => assume({ ...identity, roleArn }, stop);
       return (await keeper.get(key, { fetch, host: 'AWS', signal })).value;
     },
+    refused: given => keeper.refused(given),
     [Symbol.dispose]: () => keeper[Symbol.dispose](),
   };
 }

@@ -22,6 +22,8 @@ export interface AzureWorkloadOptions {
 export interface AzureWorkload extends Disposable {
   /** @throws Fault NOT_SUPPORTED, AUTH_FAILED or the reason of an aborted signal */
   accessToken(identity: PodIdentity, scope: string, signal: AbortSignal): Promise<Secret>;
+  /** It was not accepted where it was used: who asks next waits for a new one. */
+  refused(given: Secret): void;
 }
 
 const publicAuthority = 'https://login.microsoftonline.com/';
@@ -64,6 +66,7 @@ export function azureWorkload(
       });
       return value;
     },
+    refused: given => keeper.refused(given),
     [Symbol.dispose]: () => keeper[Symbol.dispose](),
   };
 }

@@ -27,6 +27,8 @@ export interface Google extends Disposable {
   ownToken(scope: string, signal: AbortSignal): Promise<Secret>;
   /** That of a service account with this key file. @throws the same */
   keyToken(keyFile: Secret, scope: string, signal: AbortSignal): Promise<Secret>;
+  /** It was not accepted where it was used: who asks next waits for a new one. */
+  refused(given: Secret): void;
   /** The project that the operator runs in. @throws the same */
   ownProject(signal: AbortSignal): Promise<string>;
 }
@@ -87,6 +89,7 @@ export function google(
       };
       return (await projects.get('own', { fetch, host: 'Google', signal })).value;
     },
+    refused: token => keeper.refused(token),
     [Symbol.dispose]() {
       keeper[Symbol.dispose]();
       projects[Symbol.dispose]();

@@ -59,6 +59,19 @@ describe('what was lent', () => {
     expect([doubted, again]).toEqual(['a2', 'a2']);
   });
 
+  it('is renewed for whoever asks next after it was refused, and not for a late word of that', async () => {
+    const one = lender();
+    const [refused] = [await one.get(), await one.get('b')];
+    await one.clock.advance(10_000);
+
+    one.keeper.refused(refused);
+    const after = await Promise.all([one.get(), one.get(), one.get('b')]);
+    one.keeper.refused(refused);
+    await one.clock.advance(10_000);
+
+    expect([...after, await one.get()]).toEqual(['a3', 'a3', 'b2', 'a3']);
+  });
+
   it.each(['AUTH_FAILED', 'SOURCE_BUSY', 'KUBE_UNREACHABLE'] as const)(
     'is held to its end while renewals fail with %s, and who fails is left alone',
     async code => {
@@ -71,11 +84,13 @@ describe('what was lent', () => {
       await one.clock.advance(minute);
       during.push(await one.get());
       const asked = one.fetched;
-      await one.clock.advance(2 * minute + 51_000);
+      await one.clock.advance(2 * minute + 55_000);
+      during.push(await one.get());
+      await one.clock.advance(5_000);
       const over = await faultFrom(one.get());
 
-      expect(during).toEqual(['a1', 'a1', 'a1']);
-      expect(asked).toBe(2);
+      expect(during).toEqual(['a1', 'a1', 'a1', 'a1']);
+      expect([asked, one.fetched]).toEqual([2, 3]);
       expect(over.message).toBe('not now');
     },
   );

@@ -33,7 +33,7 @@ export interface Ask<T> {
 /** The pauses after failures in a row, where the other side does not say how long to leave it alone. */
 const failureBackoff = { firstMs: 2_000, maxMs: 30_000 };
 const longestPauseMs = 10 * 60_000;
-/** What this close to its end might be over when it arrives. */
+/** What is this close to its end might be over when it arrives, so a renewal is waited for. */
 const marginMs = 10_000;
 /** What nobody has asked for in this time is forgotten. */
 const unusedMs = 60 * 60_000;
@@ -50,6 +50,8 @@ interface Entry<T> {
   flight: Promise<Lent<T>> | undefined;
   fault: Fault | undefined;
   failures: number;
+  /** What is held was refused where it was used. */
+  refused: boolean;
   /** After a failure nobody is asked until then. */
   notBefore: number;
 }
@@ -76,17 +78,15 @@ export class Keeper<T> implements Disposable {
     const now = this.#clock.now();
     const entry = this.#entry(key, now);
     const { lent } = entry;
-    if (lent === undefined || now >= lent.endsAt - marginMs) {
-      return await withSignal(this.#fly(key, entry, ask), ask);
-    }
-    const doubted = ask.doubt === true && now - entry.fetchedAt > youngMs;
+    if (lent === undefined || now >= lent.endsAt) return await withSignal(this.#fly(key, entry, ask), ask);
+    const doubted = (ask.doubt === true || entry.refused) && now - entry.fetchedAt > youngMs;
     if (now < lent.renewAt && !doubted) return lent;
     if (this.#isLeftAlone(entry)) return lent;
     const renewal = this.#fly(key, entry, ask).catch(thrown => {
       if (thrown instanceof Fault && takenAway.has(thrown.code)) throw thrown;
       return lent;
     });
-    if (ask.wait === true || doubted) return await withSignal(renewal, ask);
+    if (ask.wait === true || doubted || now >= lent.endsAt - marginMs) return await withSignal(renewal, ask);
     // Nobody waits for a renewal that is early.
     renewal.catch(() => undefined);
     return lent;
@@ -96,6 +96,11 @@ export class Keeper<T> implements Disposable {
   drop(key: string, lent: Lent<T>): void {
     const entry = this.#entries.get(key);
     if (entry?.lent === lent) entry.lent = undefined;
+  }
+
+  /** Whoever asks next for what this was waits for a new one: it was not accepted where it was used. */
+  refused(value: T): void {
+    for (const entry of this.#entries.values()) if (entry.lent?.value === value) entry.refused = true;
   }
 
   /** Ends what is under way. */
@@ -118,6 +123,7 @@ export class Keeper<T> implements Disposable {
       flight: undefined,
       fault: undefined,
       failures: 0,
+      refused: false,
       notBefore: 0,
     };
     this.#entries.set(key, entry);
@@ -153,6 +159,7 @@ export class Keeper<T> implements Disposable {
       entry.fetchedAt = this.#clock.now();
       entry.fault = undefined;
       entry.failures = 0;
+      entry.refused = false;
       return fresh;
     } catch (thrown) {
       const fault = refusal(thrown);

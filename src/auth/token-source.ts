@@ -26,6 +26,8 @@ export interface Tokens extends AsyncDisposable {
   googleToken(keyFile: Secret, scope: string, signal: AbortSignal): Promise<Secret>;
   /** @throws Fault AUTH_FAILED, MANIFEST_INVALID, or NOT_SUPPORTED where there is no identity of AWS here */
   awsCredentials(identity: AwsIdentity, signal: AbortSignal): Promise<AwsCredentials>;
+  /** What was handed out was not accepted where it was used: who asks next waits for a new one. */
+  refused(given: Secret | AwsCredentials): void;
   /** The project of Google that the operator runs in. @throws Fault AUTH_FAILED */
   googleProject(signal: AbortSignal): Promise<string>;
 }
@@ -52,6 +54,11 @@ export function tokenSource(options: TokenSourceOptions): Tokens {
     googleToken: (...asked) => googleTokens.keyToken(...asked),
     googleProject: signal => googleTokens.ownProject(signal),
     awsCredentials: (...asked) => awsKeys.credentials(...asked),
+    refused(given) {
+      if ('accessKeyId' in given) return awsKeys.refused(given);
+      azureTokens.refused(given);
+      googleTokens.refused(given);
+    },
     async [Symbol.asyncDispose]() {
       for (const each of [azureTokens, googleTokens, awsKeys]) each[Symbol.dispose]();
       await Promise.all([client, direct].map(each => each[Symbol.asyncDispose]()));

@@ -32,6 +32,8 @@ export interface TokenSource {
    * @throws Fault AUTH_FAILED, or NOT_SUPPORTED where this world has no identity of AWS
    */
   awsCredentials(role: AwsRole, signal: AbortSignal): Promise<AwsCredentials>;
+  /** What was handed out was not accepted where it was used: who asks next waits for a new one. */
+  refused(given: Secret | AwsCredentials): void;
 }
 
 /** Who to be at AWS: ourselves, or a role that trusts us. */

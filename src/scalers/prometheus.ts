@@ -1,12 +1,16 @@
-import { Fault } from '../base/errors.ts';
 import { flatten } from '../base/flatten.ts';
 import { fingerprint } from '../base/secret.ts';
 import { defineScaler, refuse } from '../scaler/define.ts';
 import { openHttp } from '../scaler/families/http.ts';
 import { httpAuthParams, notHeader, notHttpUrl, resolveHttpAuth } from '../scaler/families/http-auth.ts';
+import {
+  managedAccess,
+  managedIdentity,
+  managedParams,
+  managedProof,
+} from '../scaler/families/managed-prometheus.ts';
 import { parseInstantQuery } from '../scaler/families/prometheus-answer.ts';
 import { p } from '../scaler/params.ts';
-import type { PodIdentity } from '../spec/pod-identity.ts';
 
 export default defineScaler({
   type: 'prometheus',
@@ -26,22 +30,7 @@ export default defineScaler({
     }),
     unsafeSsl: p.flag({ doc: "Skips verification of the server's certificate.", default: 'false' }),
     timeout: p.duration({ doc: 'How long a reading may take.', optional: true }),
-    awsRegion: p.text({
-      doc: 'For Amazon Managed Prometheus, which cannot be asked yet.',
-      from: ['metadata', 'auth'],
-      optional: true,
-    }),
-    credentialsFromEnv: p.text({
-      doc: "For Google's managed Prometheus, which cannot be asked yet.",
-      also: ['credentialsFromEnvFile'],
-      optional: true,
-    }),
-    GoogleApplicationCredentials: p.secret({
-      doc: "For Google's managed Prometheus, which cannot be asked yet.",
-      from: ['auth'],
-      optional: true,
-    }),
-    identityOwner: p.text({ doc: 'Accepted for KEDA manifests; has no effect.', optional: true }),
+    ...managedParams,
     ...httpAuthParams,
   },
   target: 'threshold',
@@ -62,35 +51,38 @@ export default defineScaler({
       });
     }
     if (problems.length > 0 || 'problems' in access) return refuse(problems);
+    const server = new URL(values.serverAddress);
+    const managed = values.authModes === undefined ? managedAccess(values, server, podIdentity) : undefined;
+    if (managed !== undefined && 'problems' in managed) return managed;
     const query = new URLSearchParams({
       query: values.query,
       ...(values.namespace === undefined ? {} : { namespace: values.namespace }),
       ...values.queryParameters,
     });
-    const server = new URL(values.serverAddress);
+    // A plus sign is a space to most, and a plus sign to who checks signatures.
+    const search = query.toString().replaceAll('+', '%20');
     return {
       access,
       origin: server.origin,
       host: server.host,
       // Everything but the time is worked out once: many triggers are read often.
-      url: flatten(`${values.serverAddress.replace(/\/+$/, '')}/api/v1/query?${query}&time=`),
+      url: flatten(`${values.serverAddress.replace(/\/+$/, '')}/api/v1/query?${search}&time=`),
       headers: values.customHeaders ?? {},
-      managed: values.authModes === undefined ? managedBy(values, podIdentity) : undefined,
+      managed,
       ignoreNullValues: values.ignoreNullValues,
       timeout: values.timeout,
     };
   },
 
   metricName: () => 'prometheus',
-  endpoint: ({ origin, access, managed = '' }) => `${origin} ${access.identity} ${managed}`.trim(),
+  endpoint: ({ origin, access, managed }) =>
+    `${origin} ${access.identity} ${managedIdentity(managed)}`.trim(),
   query: ({ url, headers, ignoreNullValues }) =>
     fingerprint(`${url} ${ignoreNullValues} ${JSON.stringify(headers)}`),
   timeoutMs: ({ timeout }) => (timeout === 0 ? undefined : timeout),
 
-  async open({ access, managed }, context) {
-    if (managed === undefined) return openHttp(access, context);
-    throw new Fault('NOT_SUPPORTED', `a Prometheus that wants ${managed} cannot be asked yet`);
-  },
+  open: async ({ access, managed }, context) =>
+    openHttp(access, context, managed && managedProof(managed, context)),
 
   async read({ url, host, headers, ignoreNullValues }, { conn, now, signal }) {
     // Whole seconds, as KEDA asks: caches in between see the same question for a while.
@@ -99,14 +91,3 @@ export default defineScaler({
     return parseInstantQuery(body, host, ignoreNullValues);
   },
 });
-
-/** What KEDA would sign in with where no authModes are given. Asking without it could only be refused. */
-function managedBy(
-  values: { awsRegion?: unknown; credentialsFromEnv?: unknown; GoogleApplicationCredentials?: unknown },
-  { provider }: PodIdentity,
-): string | undefined {
-  if (provider !== 'none') return `the pod identity ${provider}`;
-  if (values.awsRegion !== undefined) return 'requests signed for AWS';
-  const google = values.credentialsFromEnv ?? values.GoogleApplicationCredentials;
-  return google === undefined ? undefined : 'Google credentials';
-}

@@ -1,9 +1,9 @@
 import { Fault } from '../../base/errors.ts';
 import { type HttpAnswer, httpClient, requireOk } from '../../base/http.ts';
-import { withoutSecrets } from '../../base/secret.ts';
+import { Secret, withoutSecrets } from '../../base/secret.ts';
 import type { OpenContext } from '../context.ts';
 import { type HttpAccess, requireUsableTls } from './http-auth.ts';
-import { oauthTokens } from './oauth.ts';
+import { type OAuthTokens, oauthTokens } from './oauth.ts';
 
 export interface SourceRequest {
   url: string;
@@ -16,6 +16,28 @@ export interface SourceRequest {
   now: number;
   signal: AbortSignal;
   maxBytes?: number;
+}
+
+/** What one request proves with who asks. */
+export interface Proof {
+  /** To be sent, in lower case. */
+  headers: Readonly<Record<string, string>>;
+  /** What a source must not be quoted with. */
+  secrets: readonly Secret[];
+  /** Told of a bad answer: whether it is worth another try with a new proof, because this one was not accepted. */
+  refused(answer: HttpAnswer): boolean;
+}
+
+/** Proves who asks anew for each request: tokens that end, and signatures. */
+export interface RequestProof {
+  /**
+   * @param request as it will be sent, but for the name of who asks
+   * @throws Fault AUTH_FAILED, NOT_SUPPORTED or CANCELLED
+   */
+  prove(
+    request: { url: string; method: string; headers: Readonly<Record<string, string>> },
+    at: { now: number; signal: AbortSignal },
+  ): Promise<Proof>;
 }
 
 /** A source that speaks HTTP, with its credentials. */
@@ -33,34 +55,42 @@ const mostRedirects = 10;
 /**
  * Opens nothing yet; connections are made by the first request and closed when the result is disposed.
  *
+ * @param proof proves who asks beside what `access` has; tokens of its OAuth client unless given
  * @throws Fault PARAM_INVALID where certificates or keys cannot be used
  */
-export function openHttp(access: HttpAccess, { http, clientName }: OpenContext): HttpConnection {
+export function openHttp(
+  access: HttpAccess,
+  { http, clientName }: OpenContext,
+  proof?: RequestProof,
+): HttpConnection {
   requireUsableTls(access.tls);
   const client = httpClient({ ...http, ...(access.tls === undefined ? {} : { tls: access.tls }) });
-  const tokens = access.oauth === undefined ? undefined : oauthTokens(access.oauth, client);
+  const prover = proof ?? (access.oauth && oauthProof(oauthTokens(access.oauth, client)));
   const credentials: Record<string, string> = {};
   for (const [name, value] of Object.entries(access.headers)) credentials[name] = value.reveal();
 
-  async function once(request: SourceRequest, token: string | undefined): Promise<HttpAnswer> {
+  /** The answer, and what it was asked with: nothing where a redirect led away. */
+  async function once(request: SourceRequest): Promise<{ answer: HttpAnswer; proof: Proof | undefined }> {
+    const { method = 'GET', headers = {} } = request;
     const home = new URL(request.url);
     let url = withKey(home, access);
     for (let redirects = 0; ; redirects += 1) {
       const trusted =
         url.hostname === home.hostname && (home.protocol === 'http:' || url.protocol === 'https:');
+      const proof = trusted ? await prover?.prove({ url: url.href, method, headers }, request) : undefined;
       const answer = await client.send({
         url: url.href,
-        method: request.method ?? 'GET',
+        method,
         headers: {
           'user-agent': clientName,
-          ...(trusted ? { ...userOf(url), ...request.headers, ...credentials, ...bearer(token) } : {}),
+          ...(trusted ? { ...userOf(url), ...headers, ...credentials, ...proof?.headers } : {}),
         },
         signal: request.signal,
         ...(request.body === undefined ? {} : { body: request.body }),
         ...(request.maxBytes === undefined ? {} : { maxBytes: request.maxBytes }),
       });
-      const next = (request.method ?? 'GET') === 'GET' ? redirectOf(answer, url) : undefined;
-      if (next === undefined) return answer;
+      const next = method === 'GET' ? redirectOf(answer, url) : undefined;
+      if (next === undefined) return { answer, proof };
       if (redirects === mostRedirects) {
         throw new Fault('SOURCE_FAILED', `${home.host} redirects more than ${mostRedirects} times`);
       }
@@ -69,17 +99,12 @@ export function openHttp(access: HttpAccess, { http, clientName }: OpenContext):
   }
 
   async function fetch(request: SourceRequest): Promise<Buffer> {
-    let token = await tokens?.token(request.now, request.signal);
-    let answer = await once(request, token);
-    if (answer.status === 401 && tokens !== undefined && token !== undefined) {
-      // The token may have been revoked before its time.
-      tokens.refused(token);
-      token = await tokens.token(request.now, request.signal);
-      answer = await once(request, token);
-    }
+    let { answer, proof } = await once(request);
+    if (answer.status >= 400 && proof?.refused(answer)) ({ answer, proof } = await once(request));
     if (answer.status < 200 || answer.status >= 300) {
       const url = new URL(request.url);
-      const secrets = [token, decoded(url.password), ...secretsOf(access)];
+      const proofs = proof?.secrets.map(secret => secret.reveal()) ?? [];
+      const secrets = [...proofs, decoded(url.password), ...secretsOf(access)];
       const body = Buffer.from(withoutSecrets(answer.body.subarray(0, 8192).toString('utf8'), secrets));
       requireOk({ ...answer, body }, request.what ?? url.host, request.now);
     }
@@ -92,15 +117,37 @@ export function openHttp(access: HttpAccess, { http, clientName }: OpenContext):
   };
 }
 
+function oauthProof(tokens: OAuthTokens): RequestProof {
+  return {
+    async prove(_request, { now, signal }) {
+      const token = await tokens.token(now, signal);
+      return bearerProof(new Secret(token), () => tokens.refused(token));
+    },
+  };
+}
+
+/**
+ * A request's proof by a token.
+ *
+ * @param refused told where the source does not accept it: it may have been revoked before its time
+ */
+export function bearerProof(token: Secret, refused: () => void): Proof {
+  return {
+    headers: { authorization: `Bearer ${token.reveal()}` },
+    secrets: [token],
+    refused({ status }) {
+      if (status !== 401) return false;
+      refused();
+      return true;
+    },
+  };
+}
+
 function withKey(url: URL, { queryKey }: HttpAccess): URL {
   if (queryKey === undefined) return url;
   const keyed = new URL(url.href);
   keyed.searchParams.set(queryKey.name, queryKey.value.reveal());
   return keyed;
-}
-
-function bearer(token: string | undefined): Record<string, string> {
-  return token === undefined ? {} : { authorization: `Bearer ${token}` };
 }
 
 function userOf(url: URL): Record<string, string> {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { noTokens } from '../../../test/no-tokens.ts';
 import { Secret } from '../../base/secret.ts';
 import { noIdentity } from '../../spec/pod-identity.ts';
 import type { Problem } from '../../spec/problem.ts';
@@ -16,8 +17,7 @@ const host = 'b-1.mycluster.abc123.kafka.eu-west-1.amazonaws.com';
 function tokenSource() {
   const asked: AwsRole[] = [];
   const tokens: TokenSource = {
-    accessToken: () => Promise.reject(new Error('none')),
-    googleToken: () => Promise.reject(new Error('none')),
+    ...noTokens,
     async awsCredentials(role) {
       asked.push(role);
       return keys;
