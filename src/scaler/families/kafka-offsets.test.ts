@@ -4,7 +4,7 @@ import { type Kafka, kafkaInstalled, startKafka, startSecond } from '../../../te
 import { Fault } from '../../base/errors.ts';
 import { type KafkaClient, kafkaClient } from './kafka.ts';
 import type { KafkaLink } from './kafka-link.ts';
-import { apis } from './kafka-messages.ts';
+import { apis, type endOffsetsCall } from './kafka-messages.ts';
 import { type OffsetsAsk, readPositions } from './kafka-offsets.ts';
 
 const { signal } = new AbortController();
@@ -17,23 +17,45 @@ function clientOf(address: string): KafkaClient {
   return kafkaClient([{ host, port: Number(port) }], { connectionName: 'test' });
 }
 
-/** The same brokers, as if they knew only what those before Kafka 3.0 know. */
-function before30(client: KafkaClient): KafkaClient {
-  const old = (link: KafkaLink): KafkaLink => ({
+/** The same brokers, with something about them changed. */
+function changed(client: KafkaClient, over: (link: KafkaLink) => Partial<KafkaLink>): KafkaClient {
+  const other = (link: KafkaLink): KafkaLink => ({
     name: link.name,
     open: true,
-    supports: (api, version) =>
-      version < 4 && api !== apis.consumerGroupDescribe && link.supports(api, version),
+    supports: (api, version) => link.supports(api, version),
     ask: (call, stop) => link.ask(call, stop),
     [Symbol.asyncDispose]: () => link[Symbol.asyncDispose](),
+    ...over(link),
   });
   return {
     name: client.name,
     links: 0,
-    any: async asked => old(await client.any(asked)),
-    to: async (broker, asked) => old(await client.to(broker, asked)),
+    any: async asked => other(await client.any(asked)),
+    to: async (broker, asked) => other(await client.to(broker, asked)),
     [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
   };
+}
+
+/** As if they knew only what those before Kafka 3.0 know. */
+const before30 = (client: KafkaClient) =>
+  changed(client, link => ({
+    supports: (api, version) =>
+      version < 4 && api !== apis.consumerGroupDescribe && link.supports(api, version),
+  }));
+
+/** As Event Hubs do now and then: so many answers about the ends of partitions lack one. */
+function forgetful(client: KafkaClient, partition: number, times: number): KafkaClient {
+  let left = times;
+  return changed(client, link => ({
+    async ask(call, stop) {
+      const answer = await link.ask(call, stop);
+      if (call.api !== apis.listOffsets || left === 0) return answer;
+      left -= 1;
+      const topics = answer as ReturnType<ReturnType<typeof endOffsetsCall>['read']>;
+      for (const { offsets } of topics.values()) offsets.delete(partition);
+      return answer;
+    },
+  }));
 }
 
 const ask = (group: string, ...topics: string[]): OffsetsAsk => ({ group, topics, partitions: undefined });
@@ -98,6 +120,24 @@ describe.skipIf(!kafkaInstalled)('positions, in a cluster of two brokers', () =>
     expect(today).toHaveLength(10);
     expect(today).not.toContainEqual(expect.any(Fault));
     expect(then).toEqual(today);
+  });
+
+  it('are asked for again where an answer lacks a partition, and not known where it is never there', async () => {
+    const topic = name('topic');
+    const group = name('group');
+    await kafka.tool('place', topic, 1, 1);
+    await kafka.tool('commit', group, topic, '0=0', '1=0');
+    await using client = clientOf(kafka.address.plaintext);
+    const read = (times: number) => readPositions(forgetful(client, 1, times), [ask(group, topic)], at);
+
+    const [once] = await read(1);
+    const [never] = await read(Number.POSITIVE_INFINITY);
+
+    expect(once).toHaveLength(2);
+    expect(never).toMatchObject({
+      code: 'SOURCE_ANSWER_INVALID',
+      message: expect.stringContaining(`the end of "${topic}" 1`),
+    });
   });
 
   it('are known of one broker while the other is gone, and of both when it is back', async () => {
