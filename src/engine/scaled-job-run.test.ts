@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { engineBed, scaledJob, trigger } from '../../test/engine-bed.ts';
 import { Fault } from '../base/errors.ts';
+import { defineScaler, type Scaler } from '../scaler/define.ts';
 import type { ScaledJob } from '../spec/workload.ts';
 import type { Job } from './ports.ts';
 
@@ -84,6 +85,33 @@ describe('a ScaledJob that counts', () => {
 
     expect(run.jobs).toHaveLength(total);
   });
+
+  it.each(['max', 'min', 'avg', 'sum'] as const)(
+    'counts by the first metric of a trigger, against its own target: %s',
+    async calculation => {
+      const several = defineScaler<Record<string, never>, object, number>({
+        type: 'several',
+        doc: 'Two metrics.',
+        testedWith: { kind: 'none-needed' },
+        params: {},
+        resolve: () => 0,
+        endpoint: () => 'here',
+        open: async () => ({}),
+        describe: async () => [
+          { metricName: 'mails', target: 2, params: 8 },
+          { metricName: 'prints', target: 5, params: 30 },
+        ],
+        read: async waiting => waiting,
+      });
+      await using bed = engineBed({ random: () => 0, more: { several: several as unknown as Scaler } });
+      const triggers = [trigger({}, { type: 'several' })];
+
+      bed.engine.set(scaledJob({ ...strategy({ multipleScalersCalculation: calculation }), triggers }));
+      await bed.clock.advance(1);
+
+      expect(bed.world.jobs.size).toBe(4);
+    },
+  );
 
   it('creates none, and says so, where the Jobs cannot be listed', async () => {
     const run = running();
