@@ -2,12 +2,12 @@ import type { Clock } from '../base/clock.ts';
 import { deadline } from '../base/deadline.ts';
 import { Fault, faultOf } from '../base/errors.ts';
 import type { HttpClient, HttpRequest } from '../base/http.ts';
+import type { Lent } from '../base/keeper.ts';
 import type { Secret } from '../base/secret.ts';
 import type { AwsCredentials } from '../base/sigv4.ts';
 import type { AwsPlace } from './aws-api.ts';
 import { assumeByWebIdentity, credentialsOf } from './aws-sts.ts';
 import { readAssertion } from './entra.ts';
-import type { Lent } from './keeper.ts';
 import { jsonOf, refusalOf, textOf } from './provider-answer.ts';
 
 /** The operator's own identity at AWS, from its environment, by the names that AWS' own libraries know. */

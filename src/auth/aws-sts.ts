@@ -1,10 +1,10 @@
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../base/errors.ts';
 import type { HttpClient } from '../base/http.ts';
+import { type Lent, lentFor } from '../base/keeper.ts';
 import { Secret } from '../base/secret.ts';
 import { type AwsCredentials, signedHeaders } from '../base/sigv4.ts';
 import { type AwsPlace, awsEndpoint, elementOf } from './aws-api.ts';
-import { type Lent, lentFor } from './keeper.ts';
 import { refusalOf } from './provider-answer.ts';
 
 export interface StsMeans {

@@ -2,11 +2,11 @@ import type { Clock } from '../base/clock.ts';
 import { deadline } from '../base/deadline.ts';
 import { Fault, faultOf } from '../base/errors.ts';
 import type { HttpClient } from '../base/http.ts';
+import { Keeper, type Lent } from '../base/keeper.ts';
 import type { AwsCredentials } from '../base/sigv4.ts';
 import { type AwsOptions, ownCredentials } from './aws-own.ts';
 import { assumeByWebIdentity, assumeRole } from './aws-sts.ts';
 import { readAssertion } from './entra.ts';
-import { Keeper, type Lent } from './keeper.ts';
 
 /** Who to be at AWS; what the scaler layer calls an AwsRole. */
 export interface AwsIdentity {

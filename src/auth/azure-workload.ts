@@ -1,10 +1,10 @@
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../base/errors.ts';
 import type { HttpClient } from '../base/http.ts';
+import { Keeper } from '../base/keeper.ts';
 import type { Secret } from '../base/secret.ts';
 import type { PodIdentity } from '../spec/pod-identity.ts';
 import { entraToken, readAssertion, tokenEndpoint } from './entra.ts';
-import { Keeper } from './keeper.ts';
 
 /** What Azure's workload identity webhook gives a pod. */
 export interface AzureWorkloadOptions {

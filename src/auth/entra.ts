@@ -2,8 +2,8 @@ import { readFile } from 'node:fs/promises';
 import type { Clock } from '../base/clock.ts';
 import { Fault, faultOf } from '../base/errors.ts';
 import type { HttpClient } from '../base/http.ts';
+import { type Lent, lentFor } from '../base/keeper.ts';
 import { Secret } from '../base/secret.ts';
-import { type Lent, lentFor } from './keeper.ts';
 import { jsonOf, refusalOf, textOf } from './provider-answer.ts';
 
 /** An application's request for a token, and how it proves that it is that application. */

@@ -1,8 +1,8 @@
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../base/errors.ts';
 import type { HttpAnswer, HttpClient } from '../base/http.ts';
+import { type Lent, lentFor } from '../base/keeper.ts';
 import { Secret } from '../base/secret.ts';
-import { type Lent, lentFor } from './keeper.ts';
 import { type Json, jsonOf, recordOf, refusalOf, textOf } from './provider-answer.ts';
 
 /** What asking Google takes. */

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { Fault } from '../base/errors.ts';
+import { type Lent, lentFor } from '../base/keeper.ts';
 import { Secret } from '../base/secret.ts';
 import { exchange, type GoogleMeans, messageOf } from './google-exchange.ts';
-import { type Lent, lentFor } from './keeper.ts';
 import { type Json, jsonOf, recordOf, refusalOf, textOf } from './provider-answer.ts';
 
 const federationScope = 'https://www.googleapis.com/auth/cloud-platform';

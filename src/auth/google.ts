@@ -3,10 +3,10 @@ import type { Clock } from '../base/clock.ts';
 import { Fault } from '../base/errors.ts';
 import type { HttpClient } from '../base/http.ts';
 import { signedJwt } from '../base/jwt.ts';
+import { Keeper, type Lent } from '../base/keeper.ts';
 import { Secret } from '../base/secret.ts';
 import { exchange, type GoogleMeans, tokenOf } from './google-exchange.ts';
 import { federatedToken } from './google-federation.ts';
-import { Keeper, type Lent } from './keeper.ts';
 import { type Json, jsonOf, textOf } from './provider-answer.ts';
 
 /** The operator's own identity at Google, from its environment, by the names that Google's own libraries know. */

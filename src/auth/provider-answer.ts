@@ -1,5 +1,5 @@
-import { Fault, faultOf } from '../base/errors.ts';
-import { type HttpAnswer, requireOk } from '../base/http.ts';
+import { Fault } from '../base/errors.ts';
+import { type HttpAnswer, retryAfterOf } from '../base/http.ts';
 import { type Secret, withoutSecrets } from '../base/secret.ts';
 
 export type Json = Readonly<Record<string, unknown>>;
@@ -42,11 +42,6 @@ export function refusalOf(answer: HttpAnswer, { host, what, why, secrets, now }:
     secrets.map(secret => secret.reveal()),
   ).slice(0, 200);
   const message = `${host} answered ${answer.status}${told === '' ? ` instead of ${what}` : `: ${told}`}`;
-  try {
-    requireOk(answer, host, now);
-    return new Fault('AUTH_FAILED', message);
-  } catch (thrown) {
-    const { retryAfterMs } = faultOf(thrown);
-    return new Fault('AUTH_FAILED', message, retryAfterMs === undefined ? {} : { retryAfterMs });
-  }
+  const retryAfterMs = retryAfterOf(answer, now);
+  return new Fault('AUTH_FAILED', message, retryAfterMs === undefined ? {} : { retryAfterMs });
 }

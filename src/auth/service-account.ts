@@ -1,6 +1,6 @@
 import { Fault } from '../base/errors.ts';
+import { lentFor } from '../base/keeper.ts';
 import type { Secret } from '../base/secret.ts';
-import { lentFor } from './keeper.ts';
 import type { Lookup } from './lookup.ts';
 import { recordOf, textOf } from './provider-answer.ts';
 import type { StoreAsk } from './stores.ts';

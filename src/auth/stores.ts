@@ -1,8 +1,8 @@
 import type { Clock } from '../base/clock.ts';
 import { type HttpClient, type HttpOptions, httpClient } from '../base/http.ts';
+import { Keeper } from '../base/keeper.ts';
 import { Secret } from '../base/secret.ts';
 import type { AwsPlace } from './aws-api.ts';
-import { Keeper } from './keeper.ts';
 import type { Lookup } from './lookup.ts';
 import type { Json } from './provider-answer.ts';
 import type { References } from './references.ts';

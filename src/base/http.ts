@@ -177,13 +177,20 @@ export function requireOk(answer: HttpAnswer, what: string, now: number): void {
   if (status === 401 || status === 403) throw new Fault('SOURCE_REFUSED', message);
   if (status === 404 || status === 410) throw new Fault('SOURCE_NOT_FOUND', message);
   if (status === 429 || status === 503) {
-    const retryAfterMs = parseRetryAfter(answer.headers['retry-after'], now);
+    const retryAfterMs = retryAfterOf(answer, now);
     throw new Fault('SOURCE_BUSY', message, retryAfterMs === undefined ? {} : { retryAfterMs });
   }
   throw new Fault('SOURCE_FAILED', message);
 }
 
-function parseRetryAfter(header: string | string[] | undefined, now: number): number | undefined {
+/**
+ * How long an answer that is no good asks to be left alone for, in milliseconds; undefined where it does not say.
+ *
+ * @param now epoch milliseconds
+ */
+export function retryAfterOf({ status, headers }: HttpAnswer, now: number): number | undefined {
+  if (status !== 429 && status !== 503) return undefined;
+  const header = headers['retry-after'];
   const text = Array.isArray(header) ? header[0] : header;
   if (text === undefined) return undefined;
   if (/^\d+$/.test(text.trim())) return Number(text) * 1000;

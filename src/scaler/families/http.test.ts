@@ -11,6 +11,7 @@ import {
 } from '../../../test/certificates.ts';
 import { httpServer, quoting } from '../../../test/misbehaving-http.ts';
 import { faultFrom, openContext, until } from '../../../test/scaler-contract.ts';
+import { faultOf } from '../../base/errors.ts';
 import { Secret } from '../../base/secret.ts';
 import { readParams } from '../params.ts';
 import { type HttpConnection, openHttp } from './http.ts';
@@ -237,7 +238,12 @@ describe('OAuth', () => {
   /** An issuer and a source in one: the source accepts the last token that was issued. */
   async function oauthServer(over: { secretIn?: 'header' | 'body'; expiresIn?: number | undefined } = {}) {
     const { secretIn = 'header', expiresIn = 3600 } = over;
-    const state = { issued: 0, asked: [] as string[], accepted: '' };
+    const state = {
+      issued: 0,
+      asked: [] as string[],
+      accepted: '',
+      limited: undefined as number | undefined,
+    };
     const server = await httpServer(async (req, res) => {
       if (req.url !== '/token') {
         res.writeHead(req.headers.authorization === `Bearer ${state.accepted}` ? 200 : 401).end('data');
@@ -246,6 +252,10 @@ describe('OAuth', () => {
       let body = '';
       for await (const chunk of req) body += chunk;
       state.asked.push(body);
+      if (state.limited !== undefined) {
+        res.writeHead(state.limited, { 'retry-after': '900' }).end('slow down');
+        return;
+      }
       const form = new URLSearchParams(body);
       const inHeader = req.headers.authorization === `Basic ${Buffer.from('me:s%3Dcret').toString('base64')}`;
       if (secretIn === 'header' ? !inHeader : form.get('client_secret') !== 's=cret') {
@@ -273,9 +283,9 @@ describe('OAuth', () => {
     const get = (now: number) => conn.fetch({ url: server.url, now, signal: never });
 
     await Promise.all([get(0), get(0), get(1)]);
-    await get(3_589_000);
+    await get(3_299_000);
     expect(server.state.issued).toBe(1);
-    await get(3_590_000);
+    await get(3_600_000);
 
     expect(server.state.issued).toBe(2);
     expect(server.state.asked[0]).toBe(
@@ -302,6 +312,31 @@ describe('OAuth', () => {
     const body = await conn.fetch({ url: server.url, now: 1, signal: never });
 
     expect([body.toString(), server.state.issued]).toEqual(['data', 2]);
+  });
+
+  it.each([429, 503, 500])('keeps the last token to its end while the issuer answers %i', async status => {
+    await using server = await oauthServer();
+    await using conn = connect(server.auth);
+    const get = (now: number) => conn.fetch({ url: server.url, now, signal: never }).then(String, faultOf);
+    await get(0);
+    server.state.limited = status;
+
+    const during = [await get(3_400_000), await get(3_595_000)];
+    const over = await get(3_600_000);
+    server.state.limited = undefined;
+    const later = [await get(3_700_000), await get(4_300_000)];
+
+    expect(during).toEqual(['data', 'data']);
+    expect(over).toMatchObject({
+      code: 'AUTH_FAILED',
+      message: expect.stringContaining(`answered ${status}`),
+    });
+    // Whoever says how long is not asked before.
+    expect(later).toEqual([
+      status === 500 ? 'data' : expect.objectContaining({ code: 'AUTH_FAILED' }),
+      'data',
+    ]);
+    expect(server.state.asked.length).toBe(status === 500 ? 5 : 3);
   });
 
   it('says why there is no token, without the secret', async () => {

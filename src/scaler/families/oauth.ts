@@ -1,10 +1,13 @@
-import { deadline } from '../../base/deadline.ts';
 import { Fault, faultOf } from '../../base/errors.ts';
-import { type HttpAnswer, type HttpClient, networkFault } from '../../base/http.ts';
+import { type HttpAnswer, type HttpClient, retryAfterOf } from '../../base/http.ts';
+import { Keeper, type Lent, lentFor } from '../../base/keeper.ts';
 import { Secret, withoutSecrets } from '../../base/secret.ts';
 import { basicCredentials, type OAuthClient } from './http-auth.ts';
 
-/** Tokens of one OAuth client, asked for once however many wait for one. */
+/**
+ * Tokens of one OAuth client, asked for once however many wait for one, and used until they end where there is no
+ * new one.
+ */
 export interface OAuthTokens {
   /**
    * @param now epoch milliseconds
@@ -15,92 +18,70 @@ export interface OAuthTokens {
   refused(token: string): void;
 }
 
-interface Token {
-  value: string;
-  /** Epoch milliseconds. */
-  expiresAt: number;
-}
-
-const tokenTimeoutMs = 10_000;
-/** Renewed a little early, as Go's oauth2 package does. */
-const earlyMs = 10_000;
-
 /** Asks through `http`; whoever owns the client closes it. */
 export function oauthTokens(oauth: OAuthClient, http: HttpClient): OAuthTokens {
-  let current: Token | undefined;
-  let asking: Promise<Token> | undefined;
+  const { host } = new URL(oauth.tokenUrl);
+  // The time is that of whoever asks.
+  let latest = 0;
+  const keeper = new Keeper<string>({ now: () => latest });
+  let current: Lent<string> | undefined;
   // Servers differ in where they look for the client's secret, so what was accepted once is used again.
   let secretIn: 'header' | 'body' | undefined;
 
-  async function ask(now: number): Promise<Token> {
-    using limit = deadline(undefined, tokenTimeoutMs);
-    let answer = await request(secretIn ?? 'header');
-    if (secretIn === undefined && answer.status >= 400 && answer.status < 500) {
-      const second = await request('body');
+  async function ask(signal: AbortSignal): Promise<Lent<string>> {
+    const askedAt = latest;
+    let answer = await request(secretIn ?? 'header', signal);
+    if (secretIn === undefined && [400, 401, 403].includes(answer.status)) {
+      const second = await request('body', signal);
       if (second.status < 300) secretIn = 'body';
       answer = second.status < 300 ? second : answer;
     } else if (answer.status < 300) {
       secretIn ??= 'header';
     }
-    return parseToken(answer, oauth, now);
+    return parseToken(answer, oauth, askedAt);
+  }
 
-    function request(where: 'header' | 'body'): Promise<HttpAnswer> {
-      const body = new URLSearchParams({ grant_type: 'client_credentials' });
-      if (oauth.scopes.length > 0) body.set('scope', oauth.scopes.join(' '));
-      const headers: Record<string, string> = {
-        'content-type': 'application/x-www-form-urlencoded',
-        accept: 'application/json',
-      };
-      if (where === 'header') {
-        const secret = new Secret(encodeURIComponent(oauth.clientSecret.reveal()));
-        headers['authorization'] = basicCredentials(encodeURIComponent(oauth.clientId), secret).reveal();
-      } else {
-        body.set('client_id', oauth.clientId);
-        body.set('client_secret', oauth.clientSecret.reveal());
-      }
-      for (const [name, values] of Object.entries(oauth.extra)) {
-        body.delete(name);
-        for (const value of values) body.append(name, value);
-      }
-      return http.send({
-        url: oauth.tokenUrl,
-        method: 'POST',
-        headers,
-        body: body.toString(),
-        signal: limit.signal,
-      });
+  function request(where: 'header' | 'body', signal: AbortSignal): Promise<HttpAnswer> {
+    const body = new URLSearchParams({ grant_type: 'client_credentials' });
+    if (oauth.scopes.length > 0) body.set('scope', oauth.scopes.join(' '));
+    const headers: Record<string, string> = {
+      'content-type': 'application/x-www-form-urlencoded',
+      accept: 'application/json',
+    };
+    if (where === 'header') {
+      const secret = new Secret(encodeURIComponent(oauth.clientSecret.reveal()));
+      headers['authorization'] = basicCredentials(encodeURIComponent(oauth.clientId), secret).reveal();
+    } else {
+      body.set('client_id', oauth.clientId);
+      body.set('client_secret', oauth.clientSecret.reveal());
     }
+    for (const [name, values] of Object.entries(oauth.extra)) {
+      body.delete(name);
+      for (const value of values) body.append(name, value);
+    }
+    return http.send({ url: oauth.tokenUrl, method: 'POST', headers, body: body.toString(), signal });
   }
 
   return {
     async token(now, signal) {
-      if (current !== undefined && now < current.expiresAt - earlyMs) return current.value;
-      asking ??= ask(now)
-        .then(token => {
-          current = token;
-          return token;
-        })
-        .finally(() => {
-          asking = undefined;
-        });
-      try {
-        return (await orAborted(asking, signal)).value;
-      } catch (thrown) {
-        const host = new URL(oauth.tokenUrl).host;
-        if (signal.aborted) throw networkFault(thrown, host, signal);
-        const fault = faultOf(thrown);
-        throw fault.code === 'AUTH_FAILED'
-          ? fault
-          : new Fault('AUTH_FAILED', `no token from ${host}: ${fault.message}`, { cause: thrown });
-      }
+      latest = Math.max(latest, now);
+      const fetch = (stop: AbortSignal) => ask(stop).catch(withoutToken);
+      current = await keeper.get('token', { fetch, host, signal });
+      return current.value;
     },
     refused(token) {
-      if (current?.value === token) current = undefined;
+      if (current?.value === token) keeper.drop('token', current);
     },
   };
+
+  function withoutToken(thrown: unknown): never {
+    const fault = faultOf(thrown);
+    if (fault.code === 'AUTH_FAILED') throw fault;
+    throw new Fault('AUTH_FAILED', `no token from ${host}: ${fault.message}`, { cause: thrown });
+  }
 }
 
-function parseToken(answer: HttpAnswer, { tokenUrl, clientSecret }: OAuthClient, now: number): Token {
+function parseToken(answer: HttpAnswer, { tokenUrl, clientSecret }: OAuthClient, now: number): Lent<string> {
   const { host } = new URL(tokenUrl);
   let told: Record<string, unknown> = {};
   try {
@@ -114,17 +95,10 @@ function parseToken(answer: HttpAnswer, { tokenUrl, clientSecret }: OAuthClient,
     const reasons = [told['error'], told['error_description']].filter(part => typeof part === 'string');
     const why = withoutSecrets(reasons.join(': '), [clientSecret.reveal()]);
     const what = answer.status >= 300 ? `answered ${answer.status}` : 'answered without an access_token';
-    throw new Fault('AUTH_FAILED', `${host} ${what}${why === '' ? '' : `: ${why.slice(0, 200)}`}`);
+    const message = `${host} ${what}${why === '' ? '' : `: ${why.slice(0, 200)}`}`;
+    const retryAfterMs = retryAfterOf(answer, now);
+    throw new Fault('AUTH_FAILED', message, retryAfterMs === undefined ? {} : { retryAfterMs });
   }
   const seconds = Number(told['expires_in']);
-  return { value, expiresAt: seconds > 0 ? now + seconds * 1000 : Number.POSITIVE_INFINITY };
-}
-
-function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const stop = () => reject(signal.reason);
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
-    if (signal.aborted) return stop();
-    signal.addEventListener('abort', stop, { once: true });
-  });
+  return lentFor(value, now, seconds > 0 ? seconds * 1000 : Number.POSITIVE_INFINITY);
 }

@@ -1,8 +1,8 @@
-import type { Clock } from '../base/clock.ts';
-import { deadline } from '../base/deadline.ts';
-import { Fault, type FaultCode, faultOf } from '../base/errors.ts';
-import { networkFault } from '../base/http.ts';
-import { backoffMs } from '../base/retry.ts';
+import type { Clock } from './clock.ts';
+import { deadline } from './deadline.ts';
+import { Fault, type FaultCode, faultOf } from './errors.ts';
+import { networkFault } from './http.ts';
+import { backoffMs } from './retry.ts';
 
 /** Something that somebody else gave us for a time. Times in epoch milliseconds. */
 export interface Lent<T> {
@@ -61,14 +61,14 @@ interface Entry<T> {
  * is handed out while its renewal fails, as long as it holds; and who fails is left alone for growing pauses.
  */
 export class Keeper<T> implements Disposable {
-  readonly #clock: Clock;
+  readonly #clock: Pick<Clock, 'now'>;
   readonly #answerWithinMs: number;
   readonly #entries = new Map<string, Entry<T>>();
   readonly #stop = new AbortController();
   #tidyAt = 0;
 
   /** @param answerWithinMs how long one fetch may take; 10 s unless told */
-  constructor(clock: Clock, answerWithinMs = 10_000) {
+  constructor(clock: Pick<Clock, 'now'>, answerWithinMs = 10_000) {
     this.#clock = clock;
     this.#answerWithinMs = answerWithinMs;
   }

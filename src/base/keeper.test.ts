@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { faultFrom } from '../../test/scaler-contract.ts';
-import { manualClock } from '../base/clock.ts';
-import { Fault } from '../base/errors.ts';
+import { manualClock } from './clock.ts';
+import { Fault } from './errors.ts';
 import { Keeper, lentFor } from './keeper.ts';
 
 const signal = new AbortController().signal;
