@@ -30,6 +30,7 @@ export function resourceTests(scaler: ResourceScaler): void {
   describe(`the ${scaler.type} trigger`, () => {
     it.each([
       ['a percentage of the request', '60', 'Utilization', 60],
+      ['a percentage with a sign', '+60', 'Utilization', 60],
       ['a quantity per pod', '500m', 'AverageValue', 0.5],
       ['a binary quantity per pod', '1Gi', 'AverageValue', 2 ** 30],
     ] as const)('takes %s', (_title, value, metricType, target) => {
@@ -50,6 +51,7 @@ export function resourceTests(scaler: ResourceScaler): void {
       ['no metricType', { value: '60' }, undefined, /metricType is missing/],
       ['metricType Value', { value: '60' }, 'Value', /is not for/],
       ['no value', {}, 'Utilization', /"value" is missing/],
+      ['too many percent', { value: '2147483648' }, 'Utilization', /whole number of percent/],
       ['half a percent', { value: '0.5' }, 'Utilization', /whole number of percent/],
       ['a value that is no quantity', { value: 'lots' }, 'AverageValue', /Kubernetes quantity/],
       ['the type parameter of old', { value: '60', type: 'Utilization' }, 'Utilization', /was removed/],

@@ -129,7 +129,7 @@ function bindResource(scaler: ResourceScaler, trigger: Trigger, input: ParamInpu
     return { ok: false, problems: [wrongMetricType(wrong, 'Utilization or AverageValue')], notices };
   }
   const text = String(values['value']);
-  const value = type === 'Utilization' && !/^-?\d+$/.test(text) ? undefined : parseQuantity(text);
+  const value = type === 'Utilization' ? parsePercent(text) : parseQuantity(text);
   if (value === undefined) {
     const wanted =
       type === 'Utilization' ? 'a whole number of percent' : 'a Kubernetes quantity such as 500m or 1Gi';
@@ -145,6 +145,12 @@ function bindResource(scaler: ResourceScaler, trigger: Trigger, input: ParamInpu
     target: { type, value },
   };
   return { ok: true, bound, notices };
+}
+
+/** A whole number of 32 bits. */
+function parsePercent(text: string): number | undefined {
+  const value = /^[-+]?\d+$/.test(text) ? Number(text) : Number.NaN;
+  return value >= -(2 ** 31) && value < 2 ** 31 ? value : undefined;
 }
 
 function wrongMetricType(wrong: string, right: string): Problem {
