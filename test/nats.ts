@@ -117,7 +117,8 @@ export async function startNats(options: NatsServerOptions = {}): Promise<NatsSe
   async function next(stream: string, consumer: string): Promise<NatsMessage> {
     const found: NatsMessage[] = [];
     const request = { subject: `$JS.API.CONSUMER.MSG.NEXT.${stream}.${consumer}`, data: '{"batch":1}' };
-    await (await current()).collect(request, message => found.push(message) > 0, signal());
+    const take = (message: NatsMessage) => found.push(message) > 0;
+    await (await current()).collect(request, { take, endMs: 5_000, refusal: '-NAK' }, signal());
     return found[0] as NatsMessage;
   }
   const api = async (subject: string, body?: unknown) => resultOf(await call(subject, body));

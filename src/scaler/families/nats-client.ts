@@ -1,6 +1,12 @@
 import { deadline } from '../../base/deadline.ts';
 import { Fault } from '../../base/errors.ts';
-import { connectNats, type NatsEntry, type NatsLink, type NatsRequest } from './nats-link.ts';
+import {
+  connectNats,
+  type NatsAnswers,
+  type NatsEntry,
+  type NatsLink,
+  type NatsRequest,
+} from './nats-link.ts';
 import { type Json, type NatsMonitoring, objectOf } from './nats-monitoring.ts';
 import type { NatsMessage } from './nats-wire.ts';
 import type { Address } from './socket.ts';
@@ -35,11 +41,11 @@ export class NatsClient implements AsyncDisposable {
   /** As `NatsLink.collect` does. */
   async collect(
     request: NatsRequest,
-    take: (message: NatsMessage) => boolean,
+    answers: NatsAnswers,
     asking: { now: number; signal: AbortSignal },
   ): Promise<void> {
     const link = await this.#current(asking);
-    await link.collect(request, take, asking.signal);
+    await link.collect(request, answers, asking.signal);
   }
 
   /**

@@ -13,8 +13,10 @@ export interface ConsumerFacts {
   backoffMs: readonly number[];
   /** How often it hands a message out; -1 for as often as it takes. */
   maxDeliver: number;
-  /** How many messages it hands out at once. */
+  /** How many messages and bytes may be asked for at once, and for how many milliseconds. */
   maxBatch: number;
+  maxBytes: number;
+  maxExpiresMs: number;
 }
 
 type Consumer = Pick<JetStreamConsumer, 'stream' | 'consumer'>;
@@ -35,22 +37,12 @@ const keyOf = ({ stream, consumer }: Consumer) => `${stream} ${consumer}`;
  *
  * @throws Fault SOURCE_NOT_FOUND, or NOT_SUPPORTED where its messages cannot be claimed one by one
  */
-export async function consumerFacts(wanted: Consumer, context: Context): Promise<ConsumerFacts> {
-  const kept = known.get(context.conn.client)?.get(keyOf(wanted));
-  if (kept !== undefined && Math.abs(context.now - kept.at) < keptMs) return kept.facts;
-  return (await consumerState(wanted, context)).facts;
-}
-
-/**
- * What is set for a consumer, and how many messages it would hand out now at most. One that has handed out as many as
- * it may does not answer until it may hand out more.
- *
- * @throws as `consumerFacts` does
- */
-export async function consumerState(
+export async function consumerFacts(
   wanted: Consumer,
   { conn, now, signal }: Context,
-): Promise<{ facts: ConsumerFacts; room: number }> {
+): Promise<ConsumerFacts> {
+  const kept = known.get(conn.client)?.get(keyOf(wanted));
+  if (kept !== undefined && Math.abs(now - kept.at) < keptMs) return kept.facts;
   requireName('stream', wanted.stream);
   requireName('consumer', wanted.consumer);
   const what = nameOf(wanted);
@@ -60,8 +52,7 @@ export async function consumerState(
   const facts = readFacts(config, what);
   const ofClient = known.get(conn.client) ?? new Map<string, { facts: ConsumerFacts; at: number }>();
   known.set(conn.client, ofClient.set(keyOf(wanted), { facts, at: now }));
-  const [most, out] = [Number(config['max_ack_pending'] ?? -1), Number(info['num_ack_pending'] ?? 0)];
-  return { facts, room: most > 0 ? Math.max(0, most - out) : Number.POSITIVE_INFINITY };
+  return facts;
 }
 
 /** Has it asked for again. */
@@ -82,12 +73,16 @@ function readFacts(config: Readonly<Record<string, unknown>>, what: string): Con
   if (![ackWaitMs, ...backoffMs].every(wait => wait >= shortestWaitMs)) {
     throw refuse('its ack_wait and each backoff must be at least 5 s');
   }
-  const [maxDeliver, maxBatch] = [config['max_deliver'], config['max_batch']];
+  const maxDeliver = config['max_deliver'];
+  const limit = (value: unknown) =>
+    typeof value === 'number' && value > 0 ? value : Number.POSITIVE_INFINITY;
   return {
     ackWaitMs,
     backoffMs,
     maxDeliver: typeof maxDeliver === 'number' ? maxDeliver : -1,
-    maxBatch: typeof maxBatch === 'number' && maxBatch > 0 ? maxBatch : Number.POSITIVE_INFINITY,
+    maxBatch: limit(config['max_batch']),
+    maxBytes: limit(config['max_bytes']),
+    maxExpiresMs: limit(config['max_expires']) / 1_000_000,
   };
 }
 

@@ -139,7 +139,7 @@ describe.skipIf(!natsInstalled)('delivery of JetStream, against a real server', 
 
   it('has no more claims than the consumer allows', async () => {
     await server.api(`CONSUMER.DELETE.S${generation}.jobs`);
-    await makeConsumer({ max_ack_pending: 2 });
+    await makeConsumer({ max_ack_pending: 2, max_expires: 100_000_000, max_bytes: 1_000_000 });
     await send('one', 'two', 'three');
 
     const claims = await claim();

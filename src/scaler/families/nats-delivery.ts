@@ -2,7 +2,7 @@ import { Fault } from '../../base/errors.ts';
 import type { ReadContext } from '../context.ts';
 import type { Claim, DeadMessage, Delivery, Receipt } from '../delivery.ts';
 import type { NatsAccess, NatsConnection } from './nats-access.ts';
-import { type ConsumerFacts, consumerFacts, consumerState, forgetConsumer } from './nats-consumer.ts';
+import { type ConsumerFacts, consumerFacts, forgetConsumer } from './nats-consumer.ts';
 import { putDeadLetter } from './nats-dead-letter.ts';
 import { type JetStreamConsumer, nameOf } from './nats-lag.ts';
 import type { NatsMessage } from './nats-wire.ts';
@@ -22,6 +22,11 @@ const lockMs = 60_000;
 /** A claim brings at most this much: all of it is held in memory until it has Jobs. */
 const mostAtOnce = 100;
 const mostBytes = 16 * 1024 * 1024;
+
+/** How long a server may keep a claim for others that are ahead, or for room among the claims, in milliseconds. */
+const waitMs = 250;
+/** A server may end a claim without a word; then this much later nothing of it is on its way any more. */
+const silenceMs = 1_000;
 
 /** A pull consumer does what delivery needs; what acknowledges a message is its receipt. */
 export const jetStreamDelivery: Delivery<JetStreamQueue, NatsConnection> = {
@@ -87,9 +92,10 @@ export const jetStreamDelivery: Delivery<JetStreamQueue, NatsConnection> = {
 
 async function claim(queue: JetStreamQueue, context: Context, most: number): Promise<Claim[]> {
   if (most <= 0) return [];
-  const { facts, room } = await consumerState(queue, context);
-  const batch = Math.min(most, mostAtOnce, facts.maxBatch, room);
-  if (batch === 0) return [];
+  const facts = await consumerFacts(queue, context);
+  const batch = Math.min(most, mostAtOnce, facts.maxBatch);
+  // Without `expires`, who finds the last messages taken by others would wait for the next ones to come.
+  const common = { no_wait: true, expires: Math.min(waitMs, facts.maxExpiresMs) * 1_000_000 };
   const claims: Claim[] = [];
   let end: NatsMessage | undefined;
   const take = (message: NatsMessage) => {
@@ -100,15 +106,20 @@ async function claim(queue: JetStreamQueue, context: Context, most: number): Pro
   const pull = async (asked: Readonly<Record<string, unknown>>): Promise<NatsMessage | undefined> => {
     end = undefined;
     const subject = `$JS.API.CONSUMER.MSG.NEXT.${queue.stream}.${queue.consumer}`;
-    const data = JSON.stringify({ no_wait: true, ...asked });
-    await context.conn.client.collect({ subject, data }, take, context);
+    const data = JSON.stringify({ ...common, ...asked });
+    const answers = { take, endMs: waitMs + silenceMs, refusal: '-NAK' };
+    await context.conn.client.collect({ subject, data }, answers, context);
     return end;
   };
   try {
-    let ended = await pull({ batch, max_bytes: mostBytes });
+    let ended = await pull({ batch, max_bytes: Math.min(mostBytes, facts.maxBytes) });
     // One that is larger than all of them may be comes alone.
     if (claims.length === 0 && ended !== undefined && isTooLarge(ended)) ended = await pull({ batch: 1 });
-    if (claims.length > 0 || ended === undefined || isEmpty(ended)) return claims;
+    if (claims.length > 0 || (ended !== undefined && isEmpty(ended))) return claims;
+    // Of a consumer that is gone nobody answers at all.
+    forgetConsumer(queue, context);
+    await consumerFacts(queue, context);
+    if (ended === undefined) return [];
     throw new Fault('SOURCE_FAILED', `${nameOf(queue)}: ${ended.status} ${ended.description}`);
   } catch (thrown) {
     // What was handed out is ours: to lose it would hide it for as long as the claim.

@@ -325,3 +325,55 @@ describe('a connection to something else', () => {
     expect(fault.code).toBe('SOURCE_UNREACHABLE');
   });
 });
+
+describe('many answers to one request', () => {
+  const request = { subject: 'next', data: '' };
+
+  /** A server that hands a message out at the last moment: when it hears that nobody waits for one any more. */
+  async function lateServer() {
+    const lines: string[] = [];
+    const server = await tcpServer(socket => {
+      socket.write('INFO {}\r\n');
+      let rest = '';
+      socket.on('data', chunk => {
+        const heard = `${rest}${chunk}`.split('\r\n');
+        rest = heard.pop() ?? '';
+        lines.push(...heard);
+        for (const line of heard) {
+          if (line === 'UNSUB 2') socket.write('MSG tasks 2 the.ack 4\r\nlate\r\n');
+          if (line === 'PING') socket.write('PONG\r\n');
+        }
+      });
+    });
+    const link = await connectNats(server, us, soon());
+    const taken: string[] = [];
+    const take = ({ data }: { data: Buffer }) => taken.push(data.toString()) > 9;
+    return { server, link, lines, taken, answers: { take, endMs: 5, refusal: '-NAK' } };
+  }
+
+  it('end by themselves, and none is lost that was on its way then', async () => {
+    const { server, link, taken, answers } = await lateServer();
+    await using _server = server;
+    await using _link = link;
+
+    await link.collect(request, answers, soon());
+
+    expect(taken).toEqual(['late']);
+  });
+
+  it('are given back that come after whoever asked was out of time', async () => {
+    const { server, link, lines, taken, answers } = await lateServer();
+    await using _server = server;
+    await using _link = link;
+    const asking = new AbortController();
+
+    const fault = faultFrom(link.collect(request, { ...answers, endMs: 60_000 }, asking.signal));
+    await until(() => lines.some(line => line.startsWith('PUB next ')));
+    asking.abort(new Error('out of time'));
+    await until(() => lines.includes('PUB the.ack 4'));
+
+    expect((await fault).code).toBe('CANCELLED');
+    expect(taken).toEqual([]);
+    expect(lines[lines.indexOf('PUB the.ack 4') + 1]).toBe('-NAK');
+  });
+});

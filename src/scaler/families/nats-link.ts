@@ -24,6 +24,16 @@ export interface NatsEntry extends NatsLogin, Way {
 /** A request: a message with a way back. */
 export type NatsRequest = Omit<NatsPublication, 'reply'>;
 
+/** What becomes of many answers to one request. */
+export interface NatsAnswers {
+  /** Is handed each answer; true says that it was the last. */
+  take(message: NatsMessage): boolean;
+  /** They end at the latest so long after the server has heard of the request, in milliseconds. */
+  endMs: number;
+  /** What is told to where an answer to an answer goes, where nobody takes that answer any more. */
+  refusal: string;
+}
+
 /** One connection to one server. */
 export interface NatsLink extends AsyncDisposable {
   /** `host:port` */
@@ -37,12 +47,12 @@ export interface NatsLink extends AsyncDisposable {
    */
   request(request: NatsRequest, signal: AbortSignal): Promise<NatsMessage>;
   /**
-   * Sends a request and hands every answer to `take`, until that returns true. Messages of a stream are answers, too,
-   * which `request` does not know as such.
+   * Sends a request and hands its answers out, until one of them is the last or their time is over: once that is so,
+   * no more come. Messages of a stream are answers, too, which `request` does not know as such.
    *
-   * @throws as `request` does; what was taken before is the caller's
+   * @throws as `request` does; what was taken before is the caller's, and what comes later is refused
    */
-  collect(request: NatsRequest, take: (message: NatsMessage) => boolean, signal: AbortSignal): Promise<void>;
+  collect(request: NatsRequest, answers: NatsAnswers, signal: AbortSignal): Promise<void>;
 }
 
 interface Waiting {
@@ -83,6 +93,10 @@ class Link implements NatsLink {
   readonly #address: Address;
   readonly #inbox = `_INBOX.${randomBytes(12).toString('hex')}`;
   readonly #waiting = new Map<string, Waiting>();
+  /** What is told to who answers too late, by subscription. */
+  readonly #refusals = new Map<string, string>();
+  /** What is done when the server has answered to each ping: it has heard everything before it then. */
+  readonly #pings: (() => void)[] = [];
   readonly #reader = new NatsReader();
   #socket: Socket;
   #end: Fault | undefined;
@@ -126,7 +140,7 @@ class Link implements NatsLink {
       headers: true,
       no_responders: true,
     };
-    this.#socket.write(`CONNECT ${JSON.stringify(hello)}\r\nSUB ${this.#inbox}.* 1\r\nPING\r\n`);
+    this.#send(`CONNECT ${JSON.stringify(hello)}\r\nSUB ${this.#inbox}.* 1\r\n`, () => {});
     await this.#hear('pong');
   }
 
@@ -138,36 +152,49 @@ class Link implements NatsLink {
     };
     this.#requests += 1;
     const reply = `${this.#inbox}.${this.#requests}`;
-    await this.#ask({ ...request, reply }, { key: reply, take, before: '' }, signal);
+    await this.#ask({ ...request, reply }, { key: reply, take, before: '', heard() {} }, signal);
     if (answer === undefined) throw new Fault('INTERNAL', `${this.name} did not answer`);
     return answer;
   }
 
   async collect(
     request: NatsRequest,
-    take: (message: NatsMessage) => boolean,
+    { take, endMs, refusal }: NatsAnswers,
     signal: AbortSignal,
   ): Promise<void> {
     this.#requests += 1;
     // One is the subscription that all answers to `request` come by.
     const key = String(this.#requests + 1);
     const reply = `${this.#inbox}.many.${key}`;
+    const leave = (left: () => void) => this.#send(`UNSUB ${key}\r\n`, left);
+    let timer: NodeJS.Timeout | undefined;
+    const heard = () => {
+      // What the server has sent until it hears that nobody waits any more is taken still.
+      timer = setTimeout(() => leave(() => this.#waiting.get(key)?.resolve()), endMs);
+    };
     try {
-      await this.#ask({ ...request, reply }, { key, take, before: `SUB ${reply} ${key}\r\n` }, signal);
+      await this.#ask({ ...request, reply }, { key, take, before: `SUB ${reply} ${key}\r\n`, heard }, signal);
     } finally {
-      if (this.#end === undefined) this.#socket.write(`UNSUB ${key}\r\n`);
+      clearTimeout(timer);
+      this.#refusals.set(key, refusal);
+      leave(() => this.#refusals.delete(key));
     }
   }
 
   async #ask(
     publication: NatsPublication,
-    { key, take, before }: { key: string; take(message: NatsMessage): boolean; before: string },
+    {
+      key,
+      take,
+      before,
+      heard,
+    }: { key: string; take(message: NatsMessage): boolean; before: string; heard(): void },
     signal: AbortSignal,
   ): Promise<void> {
     if (this.#end !== undefined) throw this.#end;
     if (signal.aborted) throw networkFault(signal.reason, this.name, signal);
-    const bytes = [Buffer.from(before), encodePublication(publication), ping];
-    const heard = this.#heard;
+    const bytes = Buffer.concat([Buffer.from(before), encodePublication(publication)]);
+    const heardBefore = this.#heard;
     let stop = () => {};
     try {
       await new Promise<void>((resolve, reject) => {
@@ -176,15 +203,22 @@ class Link implements NatsLink {
           const fault = networkFault(signal.reason, this.name, signal);
           reject(fault);
           // It answers to a ping whatever becomes of the request: who says nothing at all is gone.
-          if (this.#heard === heard) this.end(fault);
+          if (this.#heard === heardBefore) this.end(fault);
         };
         signal.addEventListener('abort', stop, { once: true });
-        this.#socket.write(Buffer.concat(bytes));
+        this.#send(bytes, heard);
       });
     } finally {
       this.#waiting.delete(key);
       signal.removeEventListener('abort', stop);
     }
+  }
+
+  /** @param heard is called once the server has heard it */
+  #send(bytes: string | Buffer, heard: () => void): void {
+    if (this.#end !== undefined) return;
+    this.#pings.push(heard);
+    this.#socket.write(Buffer.concat([typeof bytes === 'string' ? Buffer.from(bytes) : bytes, ping]));
   }
 
   /** Closes it; whoever waits is told why. A second call does nothing. */
@@ -239,6 +273,9 @@ class Link implements NatsLink {
       case 'ping':
         this.#socket.write('PONG\r\n');
         break;
+      case 'pong':
+        this.#pings.shift()?.();
+        break;
       case 'error':
         this.#complain(withoutSecrets(event.text, this.#secrets));
         break;
@@ -251,9 +288,12 @@ class Link implements NatsLink {
   }
 
   #answer(message: NatsMessage): void {
-    const { subscription, subject } = message;
+    const { subscription, subject, reply } = message;
     const waiting = this.#waiting.get(subscription === '1' ? subject : subscription);
     if (waiting?.take(message)) waiting.resolve();
+    const refusal = this.#refusals.get(subscription);
+    if (waiting !== undefined || reply === undefined || refusal === undefined) return;
+    this.#socket.write(encodePublication({ subject: reply, data: refusal }));
   }
 
   /** What may not be done ends only that; everything else ends the connection. */
