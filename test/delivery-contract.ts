@@ -21,7 +21,7 @@ export interface DeliveredQueue {
   /** The text that was sent, of what a Job is given; that is the text itself unless said otherwise. */
   textOf?(data: string): string;
   /** As if every claim had ended; those that were ever made are given. */
-  pass(receipts: readonly Receipt[]): Promise<void>;
+  pass(receipts: readonly Receipt[]): Promise<unknown>;
   /** How many messages are not settled. */
   left(): Promise<number>;
   /** The texts that were dead-lettered. */
@@ -156,11 +156,12 @@ export function deliveryContract(queue: DeliveredQueue): void {
     await vi.waitFor(async () => expect(await queue.left()).toBe(texts.length), patience);
   }
 
-  const settled = (run: DeliveryRun) =>
+  /** @param unheard a process may have died that acknowledged, and did not hear that it had */
+  const settled = (run: DeliveryRun, unheard = false) =>
     vi.waitFor(() => {
       const { returning, ...others } = run.counts();
       expect(others).toEqual({ unfinished: 0, waiting: 0, settling: 0 });
-      if (!queue.forgets) expect(returning).toBe(0);
+      if (!(unheard && queue.forgets)) expect(returning).toBe(0);
     }, patience);
 
   /** Lets every claim end, so that nobody waits for that; but none that is being settled at this moment. */
@@ -169,14 +170,18 @@ export function deliveryContract(queue: DeliveredQueue): void {
   }
 
   /** Goes on until nothing is left, with Jobs that end at once and claims that end before they could be extended. */
-  async function finishAll(world: ModelWorld, { run, fill }: DeliveryProcess): Promise<void> {
+  async function finishAll(
+    world: ModelWorld,
+    { run, fill }: DeliveryProcess,
+    unheard = false,
+  ): Promise<void> {
     await vi.waitFor(async () => {
       await pass(run);
       await fill();
       finish(world);
       expect(await queue.left()).toBe(0);
     }, patience);
-    await settled(run);
+    await settled(run, unheard);
   }
 
   describe('with the engine', () => {
@@ -222,13 +227,13 @@ export function deliveryContract(queue: DeliveredQueue): void {
     });
 
     it('knows a message that is handed out again while its Job runs, or has succeeded, and runs it no more', async () => {
-      const texts = ['running 1', 'running 2', 'succeeded 1', 'succeeded 2'];
+      const texts = ['running', 'running', 'succeeded', 'succeeded'];
       await send(texts);
       const world = modelWorld(systemClock);
       const first = await start(world);
       await first.fill();
       await first.kill();
-      finish(world, text => text.startsWith('succeeded'));
+      finish(world, text => text === 'succeeded');
       const running = [...world.jobs.values()].filter(({ state }) => state === 'pending');
       const ids = running.map(({ task }) => task?.messages[0]?.id);
       const handedOut = new Set<string | undefined>();
@@ -278,7 +283,7 @@ export function deliveryContract(queue: DeliveredQueue): void {
     it.each(crashes)(
       'loses and repeats nothing where a process dies at %s, %s it is carried out',
       async (at, when) => {
-        const texts = ['one', 'two', 'three', 'bad'];
+        const texts = ['one', 'two', 'two', 'bad'];
         await send(texts);
         const world = modelWorld(systemClock);
         // A Job that fails is tried again only where its message may be released.
@@ -298,7 +303,7 @@ export function deliveryContract(queue: DeliveredQueue): void {
         await first.kill();
 
         const second = await start(world, { maxAttempts });
-        await finishAll(world, second);
+        await finishAll(world, second, true);
 
         expect(textsOf(world)).toEqual([...texts, ...(at === 'release' ? ['bad'] : [])].sort());
         expect(world.violations).toEqual([]);
