@@ -56,7 +56,7 @@ export interface AzuritePorts {
   blob: number;
 }
 
-/** A running Azurite. To start it again with the same data: `startAzurite({ dataDir, ports })`. */
+/** A running Azurite. Another process starts it again with the same data by `startAzurite({ dataDir, ports })`. */
 export interface Azurite extends AsyncDisposable {
   readonly connectionString: string;
   readonly ports: AzuritePorts;
@@ -64,6 +64,8 @@ export interface Azurite extends AsyncDisposable {
   showMessages(queueName: string): void;
   /** Resolves once both ports are free again; a second call does nothing. */
   stop(): Promise<void>;
+  /** Starts both again, on the same ports; what was in memory is gone. */
+  restart(): Promise<void>;
 }
 
 interface AzuriteOptions {
@@ -76,8 +78,12 @@ interface AzuriteOptions {
 /** Starts the queue and the blob service of Azurite in this process, on 127.0.0.1. */
 export async function startAzurite({ dataDir, ports }: AzuriteOptions = {}): Promise<Azurite> {
   if (dataDir !== undefined) await mkdir(dataDir, { recursive: true });
-  const queue = await startServer(modules('Queue'), ports?.queue ?? 0, dataDir);
-  const blob = await startServer(modules('Blob'), ports?.blob ?? 0, dataDir);
+  const start = (at: AzuritePorts) =>
+    Promise.all([
+      startServer(modules('Queue'), at.queue, dataDir),
+      startServer(modules('Blob'), at.blob, dataDir),
+    ]);
+  let [queue, blob] = await start(ports ?? { queue: 0, blob: 0 });
   const bound = { queue: portOf(queue), blob: portOf(blob) };
   let stopping: Promise<void> | undefined;
   const stop = () => {
@@ -101,6 +107,11 @@ export async function startAzurite({ dataDir, ports }: AzuriteOptions = {}): Pro
       }
     },
     stop,
+    async restart() {
+      await stop();
+      [queue, blob] = await start(bound);
+      stopping = undefined;
+    },
     [Symbol.asyncDispose]: stop,
   };
 }

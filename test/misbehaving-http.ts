@@ -12,6 +12,10 @@ export interface TestServer extends AsyncDisposable {
   openSockets(): number;
   /** Connections and requests so far. */
   seen(): { connections: number; requests: number };
+  /** Cuts every connection and listens no more. */
+  stop(): Promise<void>;
+  /** Listens again where it did. */
+  restart(): Promise<void>;
 }
 
 /** Serves with `answer`, which may answer, stay silent or hang up. */
@@ -43,7 +47,12 @@ async function started(
     socket.on('error', () => {});
     socket.on('close', () => sockets.delete(socket));
   });
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  const listen = (at: number) => new Promise<void>(resolve => server.listen(at, '127.0.0.1', resolve));
+  async function stop(): Promise<void> {
+    for (const socket of sockets) socket.destroy();
+    if (server.listening) await new Promise(resolve => server.close(resolve));
+  }
+  await listen(0);
   const { port } = server.address() as AddressInfo;
   return {
     host: '127.0.0.1',
@@ -51,10 +60,9 @@ async function started(
     url: `http://127.0.0.1:${port}`,
     openSockets: () => sockets.size,
     seen: () => ({ connections, requests: requests() }),
-    async [Symbol.asyncDispose]() {
-      for (const socket of sockets) socket.destroy();
-      if (server.listening) await new Promise(resolve => server.close(resolve));
-    },
+    stop,
+    restart: () => listen(port),
+    [Symbol.asyncDispose]: stop,
   };
 }
 

@@ -66,7 +66,8 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
     `bind ${host}`,
     `dir ${folder}`,
     ...(tls ? secured : [`port ${port}`]),
-    ...(sentinel ? [] : ['save ""']),
+    // Nobody waits for more replicas before one is given what it lacks.
+    ...(sentinel ? [] : ['save ""', 'repl-diskless-sync-delay 0']),
     ...(password === undefined ? [] : [`requirepass "${password}"`]),
     ...config,
   ];
@@ -140,6 +141,10 @@ export interface RedisGroup extends AsyncDisposable {
   servers: RedisServer[];
   /** Addresses with commas between them. */
   addresses: string;
+  /** Ends all of them; what they held is gone unless they were told to keep it. */
+  stop(): Promise<void>;
+  /** Starts all of them again. */
+  restart(): Promise<void>;
 }
 
 /** Three masters with a replica each. */
@@ -171,7 +176,7 @@ export async function startCluster(options: RedisServerOptions = {}): Promise<Re
   return {
     servers,
     addresses: addresses.join(','),
-    [Symbol.asyncDispose]: () => disposeAll(servers),
+    ...together(servers),
   };
 }
 
@@ -188,7 +193,7 @@ export async function startSentinels({
   password?: string;
   sentinelPassword?: string;
 } = {}): Promise<RedisSentinels> {
-  const login = password === undefined ? [] : [`masterauth ${password}`];
+  const login = ['appendonly yes', ...(password === undefined ? [] : [`masterauth ${password}`])];
   const secret = password === undefined ? {} : { password };
   const master = await startRedis({ ...secret, config: login });
   const replica = await startRedis({ ...secret, config: [...login, `replicaof ${host} ${master.port}`] });
@@ -222,7 +227,7 @@ export async function startSentinels({
     addresses: sentinels.map(({ address }) => address).join(','),
     master,
     replica,
-    [Symbol.asyncDispose]: () => disposeAll(servers),
+    ...together(servers),
   };
 }
 
@@ -231,6 +236,13 @@ export async function eventually(holds: () => Promise<boolean>): Promise<void> {
   while (!(await holds())) await new Promise(resolve => setTimeout(resolve, 50));
 }
 
-async function disposeAll(servers: readonly RedisServer[]): Promise<void> {
-  await Promise.all(servers.map(server => server[Symbol.asyncDispose]()));
+function together(servers: readonly RedisServer[]) {
+  async function all(what: (server: RedisServer) => PromiseLike<void>): Promise<void> {
+    await Promise.all(servers.map(what));
+  }
+  return {
+    stop: () => all(server => server.stop()),
+    restart: () => all(server => server.restart()),
+    [Symbol.asyncDispose]: () => all(server => server[Symbol.asyncDispose]()),
+  };
 }

@@ -66,7 +66,7 @@ export function enduranceCases({ contract, bound, readOnce, openOnce, open, now 
   it('recovers by itself from a server that was restarted', async () => {
     await using served = await filled();
     const { stop, restart } = served;
-    if (stop === undefined || restart === undefined) return;
+    if (stop === undefined || restart === undefined) throw new Error('the server cannot be restarted');
     const trigger = bound(served);
     const clock = manualClock(now);
     await using sources = new Sources({

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { httpServer } from '../../test/misbehaving-http.ts';
 import { type MotoServer, makeUser, motoInstalled, startMoto } from '../../test/moto.ts';
@@ -46,13 +47,19 @@ describe.skipIf(!motoInstalled)('aws-sqs-queue, against a real server', () => {
 
   scalerContract(scaler, {
     async serve() {
-      const QueueUrl = await moto.makeQueue('orders');
-      await moto.sqs('PurgeQueue', { QueueUrl });
+      const queueURL = `orders-${randomUUID()}`;
+      let sent = 0;
+      async function fill(count: number) {
+        const QueueUrl = await moto.makeQueue(queueURL);
+        for (sent = 0; sent < count; sent += 1) await moto.sqs('SendMessage', { QueueUrl, MessageBody: 'x' });
+      }
       return {
-        params: { awsEndpoint: moto.url },
-        async fill(count) {
-          for (let index = 0; index < count; index += 1)
-            await moto.sqs('SendMessage', { QueueUrl, MessageBody: 'x' });
+        params: { awsEndpoint: moto.url, queueURL },
+        fill,
+        stop: () => moto.stop(),
+        async restart() {
+          await moto.restart();
+          await fill(sent);
         },
         [Symbol.asyncDispose]: async () => {},
       };
@@ -89,29 +96,20 @@ describe.skipIf(!motoInstalled)('aws-sqs-queue, against a real server', () => {
     });
   });
 
-  it('reads many queues over one connection, again after a restart', async () => {
-    await using server = await startMoto();
-    const fill = async () => {
-      for (const name of ['a', 'b']) {
-        const QueueUrl = await server.makeQueue(name);
-        await server.sqs('SendMessage', { QueueUrl, MessageBody: 'x' });
-      }
-    };
-    await fill();
-    const [a, b] = ['a', 'b'].map(queueURL => at({ queueURL, awsEndpoint: server.url }));
+  it('reads many queues over one connection', async () => {
+    for (const name of ['a', 'b']) {
+      const QueueUrl = await moto.makeQueue(name);
+      await moto.sqs('SendMessage', { QueueUrl, MessageBody: 'x' });
+    }
+    const [a, b] = ['a', 'b'].map(queueURL => at({ queueURL }));
     if (a === undefined || b === undefined) throw new Error('there are two');
     const { signal } = new AbortController();
     const conn = await a.scaler.open(a.params, openContext(signal));
     const read = ({ params }: typeof a) => a.scaler.read(params, readContext(conn, signal));
-    const before = [await read(a), await read(b)];
-    await server.stop();
-    const fault = await faultFrom(read(a));
-    await server.restart();
-    await fill();
 
     expect(a.connectionKey).toBe(b.connectionKey);
     expect(a.readingKey).not.toBe(b.readingKey);
-    expect([before, fault.code, await read(b)]).toEqual([[1, 1], 'SOURCE_UNREACHABLE', 1]);
+    expect([await read(a), await read(b)]).toEqual([1, 1]);
     await a.scaler.close(conn);
   });
 

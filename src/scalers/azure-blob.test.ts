@@ -1,6 +1,9 @@
 import { randomUUID } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { BlobServiceClient } from '@azure/storage-blob';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Azurite, startAzurite } from '../../test/azurite.ts';
@@ -105,20 +108,25 @@ describe('counting blobs', () => {
 
 scalerContract(scaler, {
   async serve() {
-    const name = `c-${randomUUID()}`;
-    const container = BlobServiceClient.fromConnectionString(azurite.connectionString).getContainerClient(
-      name,
+    const dataDir = await mkdtemp(join(tmpdir(), 'azurite-'));
+    const own = await startAzurite({ dataDir });
+    const container = BlobServiceClient.fromConnectionString(own.connectionString).getContainerClient(
+      'pictures',
     );
     await container.create();
     return {
-      params: { blobContainerName: name },
-      auth: { connection: azurite.connectionString },
+      auth: { connection: own.connectionString },
       async fill(count) {
         for (let index = 0; index < count; index += 1) {
           await container.getBlockBlobClient(`blob-${index}`).upload('x', 1);
         }
       },
-      [Symbol.asyncDispose]: async () => {},
+      stop: () => own.stop(),
+      restart: () => own.restart(),
+      async [Symbol.asyncDispose]() {
+        await own.stop();
+        await rm(dataDir, { recursive: true });
+      },
     };
   },
   params: { blobContainerName: 'pictures' },

@@ -420,16 +420,21 @@ describe('delivery', () => {
 
 scalerContract(scaler, {
   async serve() {
-    const queueName = `q-${randomUUID()}`;
-    const queue = service.getQueueClient(queueName);
+    const dataDir = await mkdtemp(join(tmpdir(), 'azurite-'));
+    const own = await startAzurite({ dataDir });
+    const queue = QueueServiceClient.fromConnectionString(own.connectionString).getQueueClient('orders');
     await queue.create();
     return {
-      params: { queueName },
-      auth: { connection: azurite.connectionString },
+      auth: { connection: own.connectionString },
       async fill(count) {
         for (let index = 0; index < count; index += 1) await queue.sendMessage(`message ${index}`);
       },
-      [Symbol.asyncDispose]: async () => {},
+      stop: () => own.stop(),
+      restart: () => own.restart(),
+      async [Symbol.asyncDispose]() {
+        await own.stop();
+        await rm(dataDir, { recursive: true });
+      },
     };
   },
   params: { queueName: 'orders' },

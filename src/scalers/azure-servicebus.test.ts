@@ -335,11 +335,16 @@ scalerContract(scaler, {
   async serve() {
     const served = await startServiceBus({ now: () => now });
     const queue = served.addQueue('orders');
+    const { port } = served;
     return {
       auth: { connection: served.connectionString() },
       async fill(count) {
         for (let number = 0; number < count; number += 1) served.send(queue, `message ${number}`);
       },
+      async stop() {
+        await served.shut();
+      },
+      restart: () => served.listen(port),
       [Symbol.asyncDispose]: () => served[Symbol.asyncDispose](),
     };
   },

@@ -185,23 +185,6 @@ describe('an external scaler', () => {
     expect(fault.message).toMatch(/bad password \[secret\]/);
   });
 
-  it('is reached again on the same channel after it was restarted', async () => {
-    await using server = await startExternal({ values: [{ metricValue: 3 }] });
-    const bound = mustBind(external, server);
-    const conn = await bound.scaler.open(bound.params, openContext(signal()));
-    const read = () => bound.scaler.read(bound.params, readContext(conn, signal()));
-    await read();
-
-    await server.stop();
-    const away = await faultFrom(read());
-    await server.restart();
-    const again = await measureOnce(bound);
-
-    expect(away.code).toBe('SOURCE_UNREACHABLE');
-    expect(again).toEqual({ value: 3, active: true });
-    await bound.scaler.close(conn);
-  });
-
   it.each([
     ['a file', 'unix:/run/scaler.sock'],
     ['a socket without a file', 'unix-abstract:scaler'],

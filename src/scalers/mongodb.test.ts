@@ -1,6 +1,5 @@
 import type { AddressInfo } from 'node:net';
 import { connect as connectTcp, createServer } from 'node:net';
-import process from 'node:process';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { authority, clientCertificate, clientKey } from '../../test/certificates.ts';
 import { hasGo } from '../../test/cluster/binaries.ts';
@@ -123,6 +122,8 @@ describe.skipIf(!(await hasGo()))('mongodb, against FerretDB', () => {
           const orders = Array.from({ length: count }, () => ({ state: 'waiting' }));
           await own.client.db('admin').collection('orders').insertMany(orders);
         },
+        stop: () => own.stop(),
+        restart: () => own.start(),
         [Symbol.asyncDispose]: () => own[Symbol.asyncDispose](),
       };
     },
@@ -255,19 +256,6 @@ describe.skipIf(!(await hasGo()))('mongodb, against FerretDB', () => {
       expect(relay.connections()).toBeLessThanOrEqual(6);
     });
 
-    it('comes back by itself after the server was restarted', async () => {
-      await using own = await startFerretdb({ password });
-      await using shared = await opened(through(own));
-      await shared.ask();
-
-      await own.stop();
-      const fault = await faultFrom(shared.ask());
-      await own.start();
-
-      expect(fault.code).toBe('SOURCE_UNREACHABLE');
-      expect(await shared.ask()).toBe(0);
-    });
-
     it('gives up at the deadline where the server is frozen', async () => {
       await using own = await startFerretdb({ password });
       await using shared = await opened(through(own));
@@ -279,21 +267,6 @@ describe.skipIf(!(await hasGo()))('mongodb, against FerretDB', () => {
 
       expect(fault.code).toBe('SOURCE_TIMEOUT');
       expect(await shared.ask()).toBe(0);
-    });
-
-    it('leaves nothing behind after two thousand of them', { timeout: 240_000 }, async () => {
-      const bound = asking('{"state":"waiting"}');
-
-      for (let round = 0; round < 250; round += 1) {
-        const open = openContext(AbortSignal.timeout(20_000));
-        const eight = await Promise.all(
-          Array.from({ length: 8 }, () => bound.scaler.open(bound.params, open)),
-        );
-        await Promise.all(eight.map(conn => bound.scaler.close(conn)));
-      }
-
-      const left = () => process.getActiveResourcesInfo().filter(each => /TCP|TLS/.test(each)).length;
-      while (left() > 4) await new Promise(setImmediate);
     });
   });
 });

@@ -1,4 +1,3 @@
-import process from 'node:process';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { authority } from '../../test/certificates.ts';
 import { type MariadbServer, mariadbInstalled, startMariadb } from '../../test/mariadb.ts';
@@ -103,6 +102,9 @@ CREATE FUNCTION shop.note() RETURNS int MODIFIES SQL DATA BEGIN INSERT INTO shop
         params: { host: own.host, port: String(own.port) },
         fill: async count =>
           void (await own.sql(`INSERT INTO shop.tasks VALUES ${Array(count).fill('(1)').join()}`)),
+        stop: () => own.stop(),
+        restart: () => own.start(),
+        clients: () => own.sessions(),
         [Symbol.asyncDispose]: () => own[Symbol.asyncDispose](),
       };
     },
@@ -344,19 +346,6 @@ CREATE FUNCTION shop.note() RETURNS int MODIFIES SQL DATA BEGIN INSERT INTO shop
       expect(await shared.ask('SELECT @@max_statement_time')).toBe(10);
     });
 
-    it('come back by themselves after the server was restarted', async () => {
-      await using own = await startMariadb();
-      await using shared = await opened(own);
-      await shared.ask('SELECT 1');
-
-      await own.stop();
-      const fault = await faultFrom(shared.ask('SELECT 2'));
-      await own.start();
-
-      expect(fault.code).toBe('SOURCE_UNREACHABLE');
-      expect(await shared.ask('SELECT 3')).toBe(3);
-    });
-
     it('are given up at the deadline where the server is frozen', async () => {
       await using own = await startMariadb();
       await using shared = await opened(own);
@@ -367,22 +356,6 @@ CREATE FUNCTION shop.note() RETURNS int MODIFIES SQL DATA BEGIN INSERT INTO shop
 
       expect(fault.code).toBe('SOURCE_TIMEOUT');
       expect(await shared.ask('SELECT 2')).toBe(2);
-    });
-
-    it('leave nothing behind after two thousand of them', { timeout: 120_000 }, async () => {
-      const params = { ...one, host: server.host, port: String(server.port), username: 'root' };
-      const bound = mustBind(mysql, { params });
-
-      for (let round = 0; round < 250; round += 1) {
-        const open = openContext(AbortSignal.timeout(20_000));
-        const eight = await Promise.all(
-          Array.from({ length: 8 }, () => bound.scaler.open(bound.params, open)),
-        );
-        await Promise.all(eight.map(conn => bound.scaler.close(conn)));
-      }
-      await gone(server);
-
-      expect(process.getActiveResourcesInfo().filter(each => /TCP|TLS/.test(each))).toEqual([]);
     });
   });
 });

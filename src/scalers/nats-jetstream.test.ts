@@ -54,7 +54,7 @@ describe.skipIf(!natsInstalled)('nats-jetstream, against a real server', () => {
 
   beforeAll(async () => {
     nats = await startNats();
-    await makeStream(nats, 'ORDERS');
+    await makeStream(nats, 'ORDERS', { storage: 'file' });
     await makeConsumer(nats, 'ORDERS');
   });
 
@@ -66,6 +66,8 @@ describe.skipIf(!natsInstalled)('nats-jetstream, against a real server', () => {
       return {
         params: { natsServerMonitoringEndpoint: nats.monitoring },
         fill: count => publish(nats, 'ORDERS', count),
+        stop: () => nats.stop(),
+        restart: () => nats.restart(),
         [Symbol.asyncDispose]: async () => {},
       };
     },
@@ -132,24 +134,6 @@ describe.skipIf(!natsInstalled)('nats-jetstream, against a real server', () => {
     expect(outcomes?.[40]).toMatchObject({ code: 'SOURCE_NOT_FOUND' });
     expect(new Set(triggers.map(({ connectionKey }) => connectionKey)).size).toBe(1);
     await conn[Symbol.asyncDispose]();
-  });
-
-  it('reads again after the server was restarted, over the same connection', async () => {
-    await using server = await startNats();
-    await makeStream(server, 'ORDERS', { storage: 'file' });
-    await makeConsumer(server, 'ORDERS');
-    await publish(server, 'ORDERS', 2);
-    const bound = at(server.monitoring);
-    const { signal } = new AbortController();
-    const conn = await bound.scaler.open(bound.params, openContext(signal));
-    const read = () => bound.scaler.read(bound.params, readContext(conn, signal));
-    const before = await read();
-    await server.stop();
-    const fault = await faultFrom(read());
-    await server.restart();
-
-    expect([before, fault.code, await read()]).toEqual([2, 'SOURCE_UNREACHABLE', 2]);
-    await bound.scaler.close(conn);
   });
 
   it('tells accounts apart, and knows one by its id where its name is another', async () => {

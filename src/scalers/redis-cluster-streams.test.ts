@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type RedisGroup, redisInstalled, startCluster } from '../../test/redis.ts';
 import { mustBind, readOnce, scalerContract } from '../../test/scaler-contract.ts';
@@ -7,7 +8,7 @@ describe.skipIf(!redisInstalled)('redis-cluster-streams, against a real one of s
   let group: RedisGroup;
 
   beforeAll(async () => {
-    group = await startCluster();
+    group = await startCluster({ config: ['appendonly yes'] });
   });
 
   afterAll(() => group[Symbol.asyncDispose]());
@@ -27,11 +28,14 @@ describe.skipIf(!redisInstalled)('redis-cluster-streams, against a real one of s
 
   scalerContract(scaler, {
     async serve() {
+      const stream = `orders-${randomUUID()}`;
       return {
-        params: { addresses: group.addresses },
+        params: { addresses: group.addresses, stream },
         async fill(count) {
-          for (let index = 0; index < count; index += 1) await send('XADD', 'orders', '*', 'id', `${index}`);
+          for (let index = 0; index < count; index += 1) await send('XADD', stream, '*', 'id', `${index}`);
         },
+        stop: () => group.stop(),
+        restart: () => group.restart(),
         [Symbol.asyncDispose]: async () => {},
       };
     },

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   eventually,
@@ -19,7 +20,7 @@ describe.skipIf(!redisInstalled)('redis-cluster, against a real one of six nodes
   const password = 'hunter2-hunter2';
 
   beforeAll(async () => {
-    cluster = await startCluster({ password, config: [`masterauth ${password}`] });
+    cluster = await startCluster({ password, config: [`masterauth ${password}`, 'appendonly yes'] });
   });
 
   afterAll(() => cluster[Symbol.asyncDispose]());
@@ -61,9 +62,12 @@ describe.skipIf(!redisInstalled)('redis-cluster, against a real one of six nodes
 
   scalerContract(scaler, {
     async serve() {
+      const listName = `orders-${randomUUID()}`;
       return {
-        params: { addresses: cluster.addresses },
-        fill: count => push('orders', count),
+        params: { addresses: cluster.addresses, listName },
+        fill: count => push(listName, count),
+        stop: () => cluster.stop(),
+        restart: () => cluster.restart(),
         [Symbol.asyncDispose]: async () => {},
       };
     },

@@ -16,11 +16,14 @@ describe.skipIf(!redisInstalled)('redis-sentinel-streams, against three real one
 
   scalerContract(scaler, {
     async serve() {
+      await send('DEL', 'orders');
       return {
         params: { addresses: group.addresses },
         async fill(count) {
           for (let index = 0; index < count; index += 1) await send('XADD', 'orders', '*', 'id', `${index}`);
         },
+        stop: () => group.stop(),
+        restart: () => group.restart(),
         [Symbol.asyncDispose]: async () => {},
       };
     },

@@ -32,6 +32,8 @@ describe.skipIf(!redisInstalled)('redis-sentinel, against three real ones', () =
         async fill(count) {
           for (let index = 0; index < count; index += 1) await group.master.send('LPUSH', 'orders', 'entry');
         },
+        stop: () => group.stop(),
+        restart: () => group.restart(),
         [Symbol.asyncDispose]: async () => {},
       };
     },
@@ -67,7 +69,9 @@ describe.skipIf(!redisInstalled)('redis-sentinel, against three real ones', () =
     const { signal } = new AbortController();
     const conn = await scaler.open(bound().params as RedisList, openContext(signal));
 
-    await eventually(async () => (await group.servers[0]?.clients())?.includes('eventide-for-default/app') === false);
+    await eventually(
+      async () => (await group.servers[0]?.clients())?.includes('eventide-for-default/app') === false,
+    );
     const clients = await group.master.clients();
     await scaler.close(conn);
 

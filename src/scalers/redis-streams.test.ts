@@ -12,7 +12,7 @@ describe.skipIf(!redisInstalled)('redis-streams, against a real server', () => {
   let redis: RedisServer;
 
   beforeAll(async () => {
-    redis = await startRedis();
+    redis = await startRedis({ config: ['appendonly yes'] });
   });
 
   afterAll(() => redis[Symbol.asyncDispose]());
@@ -37,6 +37,9 @@ describe.skipIf(!redisInstalled)('redis-streams, against a real server', () => {
       return {
         params: { address: redis.address },
         fill: add,
+        stop: () => redis.stop(),
+        restart: () => redis.restart(),
+        clients: () => redis.clients(),
         [Symbol.asyncDispose]: async () => {},
       };
     },

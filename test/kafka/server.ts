@@ -83,6 +83,9 @@ export async function startKafka(): Promise<Kafka> {
     stop: () => server.stop('SIGTERM'),
     async restart() {
       await server.stop('SIGTERM');
+      // Its clients would be busy with what they missed.
+      await tool?.stop();
+      tool = undefined;
       server = await startServer(file);
     },
     async [Symbol.asyncDispose]() {
