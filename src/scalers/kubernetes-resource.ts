@@ -2,6 +2,7 @@ import { Fault } from '../base/errors.ts';
 import { parseQuantity } from '../base/quantity.ts';
 import { fingerprint } from '../base/secret.ts';
 import { defineScaler, refuse } from '../scaler/define.ts';
+import { decimalOf } from '../scaler/families/go-number.ts';
 import { type Meaning, type TakeValue, valueAt } from '../scaler/families/value-formats.ts';
 import { normalizeMetricName } from '../scaler/metric-name.ts';
 import { p } from '../scaler/params.ts';
@@ -81,8 +82,7 @@ const beginning = /^[-+]?(0x)?[\d_]*\.?[\d_]*([ep][-+]?[\d_]*)?/i;
 /** The number at the front of a text, as Go's `%f` scans it; `5Gi` is 5. */
 function leadingNumber(text: string): number | undefined {
   const [token = ''] = beginning.exec(text.trimStart()) ?? [];
-  const plain = token.replace(/(?<=\d)_(?=\d)/g, '');
-  return /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(plain) ? Number(plain) : undefined;
+  return decimalOf(token);
 }
 
 /** The whole number at the front of a text, as `%d` scans it. */

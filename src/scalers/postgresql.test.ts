@@ -163,6 +163,7 @@ describe.skipIf(!postgresInstalled)('postgresql, against a real server', () => {
       ['SELECT 9007199254740993::bigint', 9_007_199_254_740_992],
       ["SELECT '12'::text", 12],
       ["SELECT '-1_000.5e1'::text", -10_005],
+      ["SELECT '-1_000.5e1'::text", -10_005],
       ['SELECT n FROM generate_series(1, 100000) AS n ORDER BY n DESC', 100_000],
       ['WITH t AS (SELECT 2 AS n) SELECT n FROM t -- and nothing else', 2],
       ['SHOW max_connections', 100],

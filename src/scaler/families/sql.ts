@@ -1,5 +1,6 @@
 import { Fault } from '../../base/errors.ts';
 import { networkFault } from '../../base/http.ts';
+import { decimalOf } from './go-number.ts';
 
 /** What stands in one cell, as the database writes it; drivers that give numbers may leave them so. */
 export type Cell = string | number | bigint | null;
@@ -188,9 +189,6 @@ export class SqlPool implements AsyncDisposable {
   }
 }
 
-/** What Go reads as a number, except what no replica count can be made of. */
-const number = /^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/;
-
 /**
  * The number in an answer, as KEDA's `Scan` takes it: the one column of the first row, a text if it reads as a
  * number. Negative numbers are numbers.
@@ -204,10 +202,8 @@ export function numberOf({ columns, row }: SqlAnswer, what: string): number {
   if (columns !== 1) throw invalid(`the query gives ${columns} columns; it must give one number`);
   const [cell = null] = row;
   if (cell === null) throw invalid('the query gives NULL; COALESCE(…, 0) would make a number of it');
-  if (typeof cell === 'string' && !number.test(cell)) {
-    throw invalid('the query gives something that is no number');
-  }
-  const value = Number(cell);
+  const value = typeof cell === 'string' ? decimalOf(cell) : Number(cell);
+  if (value === undefined) throw invalid('the query gives something that is no number');
   if (!Number.isFinite(value)) throw invalid('the query gives a number that is too large, or none at all');
   return value;
 }
