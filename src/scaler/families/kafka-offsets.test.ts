@@ -3,8 +3,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Kafka, kafkaInstalled, startKafka, startSecond } from '../../../test/kafka/server.ts';
 import { Fault } from '../../base/errors.ts';
 import { type KafkaClient, kafkaClient } from './kafka.ts';
+import { topicNotFound } from './kafka-errors.ts';
 import type { KafkaLink } from './kafka-link.ts';
-import { apis, type endOffsetsCall } from './kafka-messages.ts';
+import { apis, type endOffsetsCall, type metadataCall } from './kafka-messages.ts';
 import { type OffsetsAsk, readPositions } from './kafka-offsets.ts';
 
 const { signal } = new AbortController();
@@ -59,6 +60,22 @@ function forgetful(client: KafkaClient, partition: number, times: number): Kafka
 }
 
 const ask = (group: string, ...topics: string[]): OffsetsAsk => ({ group, topics, partitions: undefined });
+
+/** As brokers are that were away for a moment: so many answers know nothing of a topic. */
+function unaware(client: KafkaClient, topic: string, times: number): KafkaClient {
+  let left = times;
+  return changed(client, link => ({
+    async ask(call, stop) {
+      const answer = await link.ask(call, stop);
+      if (call.api !== apis.metadata || left === 0) return answer;
+      const { topics } = answer as ReturnType<ReturnType<typeof metadataCall>['read']>;
+      if (!topics.has(topic)) return answer;
+      left -= 1;
+      (topics as Map<string, unknown>).set(topic, { error: topicNotFound, partitions: new Map() });
+      return answer;
+    },
+  }));
+}
 
 describe.skipIf(!kafkaInstalled)('positions, in a cluster of two brokers', () => {
   let kafka: Kafka;
@@ -120,6 +137,38 @@ describe.skipIf(!kafkaInstalled)('positions, in a cluster of two brokers', () =>
     expect(today).toHaveLength(10);
     expect(today).not.toContainEqual(expect.any(Fault));
     expect(then).toEqual(today);
+  });
+
+  it('are asked for again where a broker has not heard of a topic, and not known where it never does', async () => {
+    const [here, there] = [name('here'), name('there')];
+    const group = name('group');
+    for (const topic of [here, there]) {
+      await kafka.tool('place', topic, 1);
+      await kafka.tool('commit', group, topic, '0=0');
+    }
+    await using client = clientOf(kafka.address.plaintext);
+    const read = (times: number) => readPositions(unaware(client, there, times), [ask(group)], at);
+
+    const [once] = await read(1);
+    const [never] = await read(Number.POSITIVE_INFINITY);
+
+    expect(once).toHaveLength(2);
+    expect(never).toMatchObject({ code: 'SOURCE_NOT_FOUND', message: expect.stringContaining(there) });
+  });
+
+  it('are not known where none of the topics is there that members wait for', async () => {
+    const [topic, group] = [name('topic'), name('group')];
+    await kafka.tool('place', topic, 1);
+    await kafka.tool('join', group, topic, 'classic');
+    await using client = clientOf(kafka.address.plaintext);
+
+    const [found] = await readPositions(unaware(client, topic, Number.POSITIVE_INFINITY), [ask(group)], at);
+    await kafka.tool('leave', group);
+
+    expect(found).toMatchObject({
+      code: 'SOURCE_NOT_FOUND',
+      message: expect.stringContaining('none of the topics is there'),
+    });
   });
 
   it('are asked for again where an answer lacks a partition, and not known where it is never there', async () => {

@@ -276,6 +276,11 @@ class Pass {
     for (const topic of [...offsets.topics.keys(), ...(this.#subscribed.get(group) ?? [])]) to.add(topic);
   }
 
+  #isCommitted(group: string, topic: string): boolean {
+    const offsets = this.#allCommitted.get(group);
+    return offsets !== undefined && !isTrouble(offsets) && offsets.topics.has(topic);
+  }
+
   /** The partitions that count, or why that cannot be told. */
   #partitionsOf({ group, topics, partitions }: OffsetsAsk): Place[] | Trouble {
     const isOpen = topics.length === 0;
@@ -294,8 +299,9 @@ class Pass {
     for (const topic of names) {
       const metadata = this.#topics.get(topic);
       if (metadata === undefined) return missing(`the topic "${topic}"`);
-      // Of a topic that a group once read and that is gone since, nothing waits.
-      if (isOpen && metadata.error === topicNotFound) continue;
+      // In a topic that members wait for, and that nobody has made yet, nothing waits. One that the group has committed
+      // in is there: brokers forget the offsets of a topic together with it.
+      if (isOpen && metadata.error === topicNotFound && !this.#isCommitted(group, topic)) continue;
       if (metadata.error !== noError) return troubleOf(metadata.error, `the topic "${topic}"`);
       const counted = [...metadata.partitions.keys()].filter(
         partition => isOpen || (partitions?.has(partition) ?? true),
@@ -305,7 +311,9 @@ class Pass {
       }
       for (const partition of counted) places.push({ topic, partition });
     }
-    return places;
+    if (places.length > 0) return places;
+    const message = `none of the topics is there that the members of the group "${group}" subscribe to`;
+    return new Fault('SOURCE_NOT_FOUND', message);
   }
 
   async #fetchEnds(wanted: readonly (Place[] | Trouble)[]): Promise<void> {
