@@ -10,23 +10,20 @@ import {
   StorageSharedKeyCredential,
 } from '@azure/storage-blob';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { ReadContext } from '../src/scaler/context.ts';
 import type { Scaler } from '../src/scaler/define.ts';
-import type { Claim, Delivery } from '../src/scaler/delivery.ts';
-import { eventHubDelivery } from '../src/scaler/families/azure-event-hub-delivery.ts';
-import { readDone } from '../src/scaler/families/partition-window.ts';
+import type { Claim } from '../src/scaler/delivery.ts';
+import { type Committed, readDone } from '../src/scaler/families/partition-window.ts';
 import eventHub from '../src/scalers/azure-eventhub.ts';
 import { type Azurite, azuriteAccount, startAzurite } from './azurite.ts';
-import { deliveryContract } from './delivery-contract.ts';
+import { named, openDelivery, text, windowedContract } from './delivery-windowed.ts';
 import { type EventHubs, type HubEvent, startEventHubs } from './event-hubs.ts';
-import { faultFrom, mustBind, openContext, readContext } from './scaler-contract.ts';
+import { faultFrom } from './scaler-contract.ts';
 
 let azurite: Azurite;
 let hubs: EventHubs;
 let hub: string;
 let container: ContainerClient;
 const partitions = 2;
-const { signal } = new AbortController();
 const scaler = eventHub as unknown as Scaler;
 
 beforeAll(async () => {
@@ -94,93 +91,44 @@ async function poison(): Promise<Record<string, unknown>[]> {
   return found;
 }
 
-/** How many events are not done, as the blobs say. */
-async function left(): Promise<number> {
-  let count = 0;
+/** What the blobs say. */
+async function committed(): Promise<Committed[]> {
+  const all: Committed[] = [];
   for (let id = 0; id < partitions; id += 1) {
     const metadata = await checkpoint(id);
-    const next = Number(metadata?.['sequencenumber'] ?? -1) + 1;
-    const done = readDone(next, metadata?.['eventide']?.split(' ')[1] ?? null);
-    count += Number(hubs.hubs.get(hub)?.[id]?.last ?? -1n) + 1 - next - done.size;
+    const offset = Number(metadata?.['sequencenumber'] ?? -1) + 1;
+    all.push({ offset, done: readDone(offset, metadata?.['eventide']?.split(' ')[1] ?? null) });
   }
-  return count;
+  return all;
 }
 
-describe('events of a hub', () => {
-  // What is released with a pause comes back at once here: the pause is known to nobody but us.
-  const release: typeof eventHubDelivery.release = (trigger, context, receipt) =>
-    eventHubDelivery.release(trigger, context, receipt, 0);
-  let sent = 0;
+const sendTo = (partition: number, ...bodies: unknown[]) =>
+  hubs.send(hub, partition, ...bodies.map((body): HubEvent => ({ body })));
 
-  deliveryContract({
-    scaler: { ...scaler, deliver: { ...eventHubDelivery, release } } as unknown as Scaler,
+describe('events of a hub', () => {
+  windowedContract({
+    scaler,
     empty: makeHub,
     given,
-    async send(text) {
-      sent += 1;
-      hubs.send(hub, sent % partitions, { body: text });
-    },
-    async pass() {},
-    left,
+    send: async (partition, ...texts) => sendTo(partition, ...texts),
+    committed,
+    setBack: (partition, offset) =>
+      checkpointBlob(partition).setMetadata({
+        sequencenumber: String(offset - 1),
+        offset: `${offset - 1}00`,
+      }),
+    expire: async (partition, before) => hubs.expire(hub, partition, before),
     poison: async () => (await poison()).map(({ body }) => String(body)),
   });
 });
 
-describe('by itself', () => {
+describe('of Event Hubs alone', () => {
   beforeEach(makeHub);
 
-  /** The delivery by itself, over a connection of its own. */
-  async function opened(more: Record<string, string> = {}, storageConnection?: string, connection?: string) {
-    const { params: named, auth } = given(more);
-    const other = {
-      ...(storageConnection === undefined ? {} : { storageConnection }),
-      ...(connection === undefined ? {} : { connection }),
-    };
-    const bound = mustBind(scaler, { params: named, auth: { ...auth, ...other } });
-    let { params } = bound;
-    const conn = await scaler.open(params as never, openContext(signal));
-    const deliver = bound.scaler.deliver as Delivery<unknown, unknown>;
-    // What was looked at a moment ago is not looked at again: each call is a little later.
-    let clock = Date.now();
-    const later = () => {
-      clock += 1000;
-      return clock;
-    };
-    const context = (now = later()): ReadContext<unknown> => ({ ...readContext(conn, signal), now });
-    return {
-      claim: (most = 100, now?: number) => deliver.claim(params, context(now), most),
-      texts: async (most = 100, now?: number) =>
-        (await deliver.claim(params, context(now), most)).map(text).sort(),
-      extend: ({ receipt }: Claim, now?: number) => deliver.extend(params, context(now), receipt),
-      acknowledge: ({ receipt }: Claim) => deliver.acknowledge(params, context(), receipt),
-      release: ({ receipt }: Claim, delayMs: number, now?: number) =>
-        deliver.release(params, context(now), receipt, delayMs),
-      deadLetter: ({ receipt, messageId }: Claim, body?: Uint8Array) =>
-        deliver.deadLetter(params, context(), {
-          receipt,
-          messageId,
-          body,
-          attempts: 5,
-          why: 'its job failed',
-        }),
-      read: () => scaler.read(params as never, readContext(conn, signal) as never),
-      queueId: () => deliver.queueId(params),
-      /** The storage is entered with something else from now on. */
-      enterStorageWith(other: string) {
-        const changed = { ...auth, storageConnection: other };
-        ({ params } = mustBind(scaler, { params: named, auth: changed }));
-      },
-      [Symbol.asyncDispose]: () => scaler.close(conn as never),
-    };
-  }
-
-  const text = ({ body }: Claim) => Buffer.from(body).toString('utf8');
-  const send = (partition: number, ...bodies: unknown[]) =>
-    hubs.send(hub, partition, ...bodies.map((body): HubEvent => ({ body })));
-  const named = (claims: readonly Claim[], name: string) => {
-    const found = claims.find(claim => text(claim) === name);
-    if (found === undefined) throw new Error(`no ${name} among the claims`);
-    return found;
+  const send = sendTo;
+  const opened = (more: Record<string, string> = {}, auth: Record<string, string> = {}) => {
+    const all = given(more);
+    return openDelivery(scaler, { ...all, auth: { ...all.auth, ...auth } });
   };
 
   it('begins with the oldest event, and never hands out what is held', async () => {
@@ -197,20 +145,6 @@ describe('by itself', () => {
       sentAt: Date.UTC(2026, 0, 15, 12),
     });
     expect(await queue.claim()).toEqual([]);
-  });
-
-  it('claims no more than it was asked for, from one partition after the other', async () => {
-    send(0, 'a', 'b', 'c');
-    send(1, 'd', 'e', 'f');
-    await using queue = await opened();
-
-    const claims: Claim[][] = [];
-    for (const most of [1, 1, 1, 5]) claims.push(await queue.claim(most));
-
-    expect(claims.map(({ length }) => length)).toEqual([1, 1, 1, 3]);
-    expect(claims.flat().map(text).sort()).toEqual(['a', 'b', 'c', 'd', 'e', 'f']);
-    // Which one comes first is the network's; from then on they take turns.
-    expect(claims[1]?.[0]?.messageId.slice(0, 1)).not.toBe(claims[2]?.[0]?.messageId.slice(0, 1));
   });
 
   it('writes checkpoints that Azure’s SDKs go on from, with what is done beyond', async () => {
@@ -239,17 +173,6 @@ describe('by itself', () => {
     expect(await queue.read()).toEqual({ value: 1, active: true });
   });
 
-  it('has a later process hand out what is not done, and only that', async () => {
-    send(0, 'a', 'b', 'c', 'd', 'e');
-    await using first = await opened();
-    const claims = await first.claim();
-    await first.acknowledge(named(claims, 'a'));
-    await first.acknowledge(named(claims, 'd'));
-    await using second = await opened();
-
-    expect(await second.texts()).toEqual(['b', 'c', 'e']);
-  });
-
   it('knows where Event Hubs has an event that was done before this process', async () => {
     send(0, 'a', 'b', 'c');
     await using first = await opened();
@@ -260,20 +183,6 @@ describe('by itself', () => {
     await second.acknowledge(named(claims, 'a'));
 
     expect(await checkpoint(0)).toEqual({ sequencenumber: '1', offset: '100' });
-  });
-
-  it('writes on top of what another process has written in the meantime', async () => {
-    send(0, 'a', 'b', 'c');
-    await using first = await opened();
-    await using second = await opened();
-    const claims = await first.claim();
-    await second.claim();
-
-    await first.acknowledge(named(claims, 'a'));
-    await second.acknowledge(named(claims, 'b'));
-    await Promise.all([first.acknowledge(named(claims, 'c')), second.acknowledge(named(claims, 'c'))]);
-
-    expect(await checkpoint(0)).toEqual({ sequencenumber: '2', offset: '200' });
   });
 
   it('goes on where somebody else has moved the checkpoint to, and heeds no marks from elsewhere', async () => {
@@ -304,36 +213,6 @@ describe('by itself', () => {
     expect(await queue.texts()).toEqual(['a', 'b']);
   });
 
-  it('hands a released event out again after its pause, and one that nobody held on to after its claim', async () => {
-    send(0, 'a', 'b');
-    await using queue = await opened();
-    const now = Date.now();
-    const claims = await queue.claim(100, now);
-    await queue.release(named(claims, 'a'), 5000, now);
-    await queue.extend(named(claims, 'b'), now + 30_000);
-
-    const early = await queue.claim(100, now + 4999);
-    const again = await queue.claim(100, now + 5000);
-    const held = await queue.claim(100, now + 64_000);
-    const expired = await queue.claim(100, now + 90_000);
-
-    expect([early, again, held, expired].map(each => each.map(text))).toEqual([[], ['a'], [], ['a', 'b']]);
-    expect(again).toMatchObject([{ deliveryCount: 2, messageId: named(claims, 'a').messageId }]);
-  });
-
-  it('settles an event once', async () => {
-    send(0, 'a');
-    await using queue = await opened();
-    const [claim] = (await queue.claim()) as [Claim];
-    await queue.acknowledge(claim);
-
-    await queue.acknowledge(claim);
-
-    expect((await faultFrom(queue.release(claim, 0))).code).toBe('MESSAGE_LOST');
-    expect((await faultFrom(queue.extend(claim))).code).toBe('MESSAGE_LOST');
-    expect((await faultFrom(queue.acknowledge({ ...claim, receipt: 'strange' }))).code).toBe('MESSAGE_LOST');
-  });
-
   it('keeps an event that cannot be processed, with its properties, once', async () => {
     hubs.send(hub, 1, { body: 'bad', properties: { lang: 'en' }, messageId: 'm-1' });
     await using first = await opened();
@@ -359,7 +238,7 @@ describe('by itself', () => {
         body: 'bad',
       },
     ]);
-    expect(await left()).toBe(0);
+    expect(await committed()).toMatchObject([{ offset: 0 }, { offset: 1 }]);
   });
 
   it('keeps the body that it remembers of an event that has expired, bytes as base64', async () => {
@@ -374,34 +253,15 @@ describe('by itself', () => {
     expect(await checkpoint(0)).toMatchObject({ sequencenumber: '0' });
   });
 
-  it('skips what has expired', async () => {
-    send(0, 'a', 'b', 'c');
-    await using queue = await opened();
-    const claims = await queue.claim(2);
-    await queue.release(named(claims, 'b'), 0);
-    hubs.expire(hub, 0, 2);
-
-    const rest = await queue.claim();
-    for (const claim of [named(claims, 'a'), ...rest]) await queue.acknowledge(claim);
-
-    expect(rest.map(text)).toEqual(['c']);
-    expect(await checkpoint(0)).toEqual({ sequencenumber: '2', offset: '200' });
-  });
-
-  it('is done with a partition whose events have all expired, and takes what comes then', async () => {
+  it('writes where it is in a partition whose events have all expired', async () => {
     send(0, 'a', 'b', 'c');
     hubs.expire(hub, 0, 3);
     await using queue = await opened();
 
-    const none = await queue.claim();
-    const passed = await checkpoint(0);
-    const count = await queue.read();
-    send(0, 'd');
+    await queue.claim();
 
-    expect(none).toEqual([]);
-    expect(passed).toEqual({ sequencenumber: '2', offset: '-1' });
-    expect(count).toEqual({ value: 0, active: false });
-    expect(await queue.texts()).toEqual(['d']);
+    expect(await checkpoint(0)).toEqual({ sequencenumber: '2', offset: '-1' });
+    expect(await queue.read()).toEqual({ value: 0, active: false });
   });
 
   it('counts events as processed that the filter does not match', async () => {
@@ -437,7 +297,7 @@ describe('by itself', () => {
   it('hands out nothing where the container is missing, or nothing may be written to it', async () => {
     send(0, 'a');
     await using missing = await opened({ blobContainer: 'not-there' });
-    await using reader = await opened({}, signatureFor('rl'));
+    await using reader = await opened({}, { storageConnection: signatureFor('rl') });
 
     const faults = [await faultFrom(missing.claim()), await faultFrom(reader.claim())];
 
@@ -446,10 +306,10 @@ describe('by itself', () => {
 
   it('keeps what it holds while the credentials of the storage change', async () => {
     send(0, 'a', 'b');
-    await using queue = await opened({}, signatureFor('rlwc'));
+    await using queue = await opened({}, { storageConnection: signatureFor('rlwc') });
     const claims = await queue.claim();
 
-    queue.enterStorageWith(azurite.connectionString);
+    queue.change(given());
 
     expect(await queue.claim()).toEqual([]);
     await queue.acknowledge(named(claims, 'a'));
@@ -460,7 +320,7 @@ describe('by itself', () => {
     await using server = await startEventHubs();
     server.create(hub);
     server.send(hub, 0, { body: 'a' }, { body: 'b' });
-    await using queue = await opened({}, undefined, server.connectionString);
+    await using queue = await opened({}, { connection: server.connectionString });
     const claims = await queue.claim(1);
 
     await server.stop();

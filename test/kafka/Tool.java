@@ -8,7 +8,6 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
-import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.Future;
@@ -134,7 +133,7 @@ public class Tool {
       }
       case "headers": {
         List<String> found = new ArrayList<>();
-        for (ConsumerRecord<String, String> record : read(words[1], 1)) {
+        for (ConsumerRecord<String, String> record : read(words[1])) {
           record.headers().forEach(
               each -> found.add(each.key() + "=" + new String(each.value(), StandardCharsets.UTF_8)));
         }
@@ -162,10 +161,10 @@ public class Tool {
         return "";
       }
       case "committed": {
-        Map<String, Long> shown = new TreeMap<>();
+        List<String> found = new ArrayList<>();
         admin.listConsumerGroupOffsets(words[1]).partitionsToOffsetAndMetadata().get()
-            .forEach((partition, offset) -> shown.put(partition.toString(), offset.offset()));
-        return shown.toString();
+            .forEach((at, kept) -> found.add(at.partition() + " " + kept.offset() + " " + kept.metadata()));
+        return String.join("\t", found);
       }
       case "join": {
         Member member = new Member(words[1], Arrays.asList(words[2].split(",")), words[3]);
@@ -181,7 +180,7 @@ public class Tool {
         return "";
       }
       case "values":
-        return values(words[1], Integer.parseInt(words[2]));
+        return values(words[1]);
       case "guard": {
         ResourcePattern what =
             new ResourcePattern(ResourceType.fromString(words[1]), words[2], PatternType.LITERAL);
@@ -201,20 +200,22 @@ public class Tool {
     return settings;
   }
 
-  /** So many messages of a topic from its beginning, as texts. */
-  private String values(String topic, int count) {
+  /** All messages of a topic, as texts; none where there is no such topic. */
+  private String values(String topic) throws Exception {
     List<String> found = new ArrayList<>();
-    read(topic, count).forEach(each -> found.add(each.value()));
+    if (!admin.listTopics().names().get().contains(topic)) return "";
+    read(topic).forEach(each -> found.add(each.value()));
     return String.join("\t", found);
   }
 
-  private List<ConsumerRecord<String, String>> read(String topic, int count) {
+  private List<ConsumerRecord<String, String>> read(String topic) {
     List<ConsumerRecord<String, String>> found = new ArrayList<>();
     try (KafkaConsumer<String, String> consumer = new KafkaConsumer<>(consumerSettings(null, "classic"))) {
       List<TopicPartition> partitions = new ArrayList<>();
       consumer.partitionsFor(topic).forEach(each -> partitions.add(new TopicPartition(topic, each.partition())));
       consumer.assign(partitions);
       consumer.seekToBeginning(partitions);
+      long count = consumer.endOffsets(partitions).values().stream().mapToLong(Long::longValue).sum();
       while (found.size() < count) consumer.poll(Duration.ofMillis(100)).forEach(found::add);
     }
     return found;
