@@ -638,6 +638,17 @@ describe('parameters', () => {
     expect(binding).toMatchObject({ ok: false, problems: [{ problem: expect.stringContaining(problem) }] });
   });
 
+  it('calls checkpoints as a connection string does that is given beside a pod identity', () => {
+    const params = { eventHubName: 'a', eventHubNamespace: 'b' };
+
+    const bound = mustBind(scaler, { params, auth: both }, { podIdentity: { provider: 'azure-workload' } });
+
+    expect(bound.params).toMatchObject({
+      place: { access: { host: 'b.servicebus.windows.net' }, hub: 'a' },
+      plan: { namespace: 'mine.servicebus.windows.net', hub: 'orders' },
+    });
+  });
+
   it('has KEDA’s metric name and defaults', () => {
     const bound = mustBind(scaler, { auth: both });
 
@@ -662,7 +673,10 @@ describe('parameters', () => {
     const bound = mustBind(scaler, { params }, { podIdentity: { provider: 'azure-workload' } });
 
     const { place } = bound.params as EventHubTrigger;
-    expect(place).toMatchObject({ namespace: host, access: { host, port: 5671, credential: { scope } } });
+    expect(place).toMatchObject({
+      written: { namespace: host },
+      access: { host, port: 5671, credential: { scope } },
+    });
     expect(place.storage.endpoint).toMatch(/^https:\/\/c\.blob\.core\./);
   });
 });

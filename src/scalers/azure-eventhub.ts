@@ -114,8 +114,8 @@ export default defineScaler<typeof params, EventHubClient, EventHubTrigger>({
     }
     const matches = filterOf(values, problems);
     if ('problems' in place || problems.length > 0) return refuse(problems);
-    const { namespace, hub, storage } = place;
-    const plan = checkpointPlan(checkpointStrategy, blobContainer, { namespace, hub, group: consumerGroup });
+    const { written, storage } = place;
+    const plan = checkpointPlan(checkpointStrategy, blobContainer, { ...written, group: consumerGroup });
     return {
       place,
       plan,

@@ -23,8 +23,8 @@ export interface EventHubAccess {
 export interface EventHubPlace {
   access: EventHubAccess;
   hub: string;
-  /** As it is written in the names of checkpoints. */
-  namespace: string;
+  /** As they are written in the names of checkpoints. */
+  written: { namespace: string; hub: string };
   /** Where the checkpoints are. */
   storage: StorageAccount;
 }
@@ -74,14 +74,15 @@ function byConnection(values: Values): EventHubPlace | { problems: Problem[] } {
   if (connection === undefined) problems.push(missing('connection', looked('connection')));
   if (storageConnection === undefined)
     problems.push(missing('storageConnection', looked('storageConnection')));
-  const hub = (connection === undefined ? undefined : partOf(connection, 'entitypath')) || eventHubName;
+  const hub = partOf(connection, 'entitypath') || eventHubName;
   if (connection !== undefined && hub === undefined) {
     problems.push(missing('eventHubName', 'the connection string has no EntityPath that would name the hub'));
   }
   if (connection === undefined || storageConnection === undefined || hub === undefined) return { problems };
   try {
     const access = readEventHubConnection(connection);
-    return { access, hub, namespace: namespaceOf(connection), storage: storageOf(storageConnection) };
+    const written = { namespace: namespaceOf(connection), hub };
+    return { access, hub, written, storage: storageOf(storageConnection) };
   } catch (thrown) {
     return { problems: [{ problem: faultOf(thrown).message, place: { field: 'metadata.connection' } }] };
   }
@@ -120,8 +121,11 @@ function byIdentity(
     credential: { kind: 'identity', scope: `${audience}/.default` },
   };
   // A connection string that is given, too, says how checkpoints are called: so it is with KEDA.
-  const named = connection === undefined ? '' : namespaceOf(connection);
-  return { access, hub: eventHubName, namespace: named === '' ? host : named, storage };
+  const written = {
+    namespace: namespaceOf(connection) || host,
+    hub: partOf(connection, 'entitypath') || eventHubName,
+  };
+  return { access, hub: eventHubName, written, storage };
 }
 
 function identityStorage(values: Values, context: ParamContext): StorageAccount | { problems: Problem[] } {
@@ -143,15 +147,15 @@ function identityStorage(values: Values, context: ParamContext): StorageAccount 
 }
 
 /** As KEDA reads it: the first part of that name counts, whatever the case of its letters. */
-function partOf(connection: Secret, name: string): string | undefined {
-  for (const part of connection.reveal().split(';')) {
+function partOf(connection: Secret | undefined, name: string): string | undefined {
+  for (const part of connection?.reveal().split(';') ?? []) {
     const equals = part.indexOf('=');
     if (equals > 0 && part.slice(0, equals).trim().toLowerCase() === name) return part.slice(equals + 1);
   }
   return undefined;
 }
 
-const namespaceOf = (connection: Secret) =>
+const namespaceOf = (connection: Secret | undefined) =>
   (partOf(connection, 'endpoint') ?? '').replace(/^sb:\/\//, '').replace(/\/$/, '');
 
 /**
