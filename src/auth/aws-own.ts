@@ -118,7 +118,7 @@ async function fromInstance(
   const ask = async (path: string, headers: Record<string, string>, over: Partial<HttpRequest> = {}) => {
     const answer = await direct.send({ url: at(path), headers, maxBytes: 64 * 1024, signal, ...over });
     if (answer.status === 200) return answer;
-    if (answer.status === 404) throw new Fault('NOT_SUPPORTED', 'this instance has no role of AWS');
+    if (answer.status === 404) throw new Fault('AUTH_FAILED', 'this instance has no role of AWS');
     throw refusalOf(answer, { host: new URL(base).host, what: 'keys', why: undefined, secrets: [], now });
   };
   const session = await beginSession();

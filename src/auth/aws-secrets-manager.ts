@@ -7,16 +7,10 @@ import { awsEndpoint, elementOf } from './aws-api.ts';
 import { type Json, jsonOf, recordOf, refusalOf, textOf } from './provider-answer.ts';
 import { fromSecrets } from './secret.ts';
 import { requireWorkloadRole } from './service-account.ts';
-import { type Answered, type StoreAsk, storedValue } from './stores.ts';
+import { type Answered, askAs, type Caller, type StoreAsk, storedValue } from './stores.ts';
 
 export type AwsSecretManager = NonNullable<TriggerAuthenticationSpec['awsSecretManager']>;
 type AwsSecret = AwsSecretManager['secrets'][number];
-
-/** Who asks, and what tells it from others. */
-interface Who {
-  key: string;
-  credentials(region: string, signal: AbortSignal): Promise<AwsCredentials>;
-}
 
 /**
  * Parameters from the AWS Secrets Manager: `awsSecretManager`, with keys of its own or the pod identity `aws`.
@@ -41,7 +35,7 @@ export async function fromAwsSecretsManager(
   // What is no region is refused, whether or not it becomes part of the address.
   const regional = awsEndpoint('secretsmanager', region);
   const url = address || regional;
-  const who = await whoAsks(spec, ask, template);
+  const who = await whoAsks(spec, { ...ask, region }, template);
   const found: Record<string, Secret> = {};
   for (const secret of spec.secrets) {
     const { name, versionId, versionStage } = secret;
@@ -57,15 +51,16 @@ export async function fromAwsSecretsManager(
 
 async function whoAsks(
   { credentials, podIdentity }: AwsSecretManager,
-  ask: StoreAsk,
+  ask: StoreAsk & { region: string },
   template: () => Promise<unknown>,
-): Promise<Who> {
+): Promise<Caller<AwsCredentials>> {
   const { tokens } = ask.stores;
   if (podIdentity?.provider === 'aws') {
     const identity = await roleOf(podIdentity, ask, template);
     return {
       key: JSON.stringify(identity),
-      credentials: (region, signal) => tokens.awsCredentials({ ...identity, region }, signal),
+      grant: signal => tokens.awsCredentials({ ...identity, region: ask.region }, signal),
+      refused: keys => tokens.refused(keys),
     };
   }
   if (podIdentity !== undefined && podIdentity.provider !== 'none') {
@@ -95,7 +90,8 @@ async function whoAsks(
   };
   return {
     key: JSON.stringify([keys.accessKeyId, keys.secretAccessKey.fingerprint(), accessToken?.fingerprint()]),
-    credentials: async () => keys,
+    grant: async () => keys,
+    refused() {},
   };
 }
 
@@ -116,13 +112,15 @@ async function roleOf(
   return { roleArn, webIdentity: true, ...(externalID ? { externalId: externalID } : {}) };
 }
 
+/** Errors of AWS for keys that are over, or that nobody has any more. */
+const areOver = /ExpiredToken|UnrecognizedClient|InvalidClientTokenId/;
+
 /** @see https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html */
 async function fetchSecret(
   { name, versionId, versionStage }: AwsSecret,
-  { url, region, who, ask }: { url: string; region: string; who: Who; ask: StoreAsk },
+  { url, region, who, ask }: { url: string; region: string; who: Caller<AwsCredentials>; ask: StoreAsk },
 ): Promise<Answered> {
   const { stores, signal } = ask;
-  const credentials = await who.credentials(region, signal);
   const now = stores.clock.now();
   const request = {
     method: 'POST' as const,
@@ -137,11 +135,18 @@ async function fetchSecret(
       ...(versionStage ? { VersionStage: versionStage } : {}),
     }),
   };
-  const signing = { credentials, region, service: 'secretsmanager', now };
-  const answer = await stores.http.send({ ...request, headers: signedHeaders(request, signing), signal });
+  const { answer, grant: credentials } = await askAs(who, {
+    send: keys => {
+      const signing = { credentials: keys, region, service: 'secretsmanager', now };
+      return stores.http.send({ ...request, headers: signedHeaders(request, signing), signal });
+    },
+    isRefused: ({ status, body }) => status >= 400 && areOver.test(body.toString('utf8', 0, 8192)),
+    signal,
+  });
   const json = jsonOf(answer);
   const { host } = new URL(url);
-  if (answer.status === 200) return { value: json };
+  const isValue = ['SecretString', 'SecretBinary'].some(name => typeof json[name] === 'string');
+  if (answer.status === 200 && isValue) return { value: json };
   // What refuses a request before it reaches the service speaks XML.
   const xml = answer.body.toString('utf8');
   const type = textOf(json['__type'])?.split('#').at(-1) ?? elementOf(xml, 'Code');

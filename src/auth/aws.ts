@@ -66,7 +66,7 @@ export function aws(
     try {
       return await assumeRole({ roleArn, externalId, by: await own(signal) }, { ...means, signal });
     } catch (thrown) {
-      const { message, retryAfterMs } = faultOf(thrown);
+      const { message, retryAfterMs = why.retryAfterMs } = faultOf(thrown);
       const sentence = `by our service account: ${why.message}; by our own role: ${message}`;
       throw new Fault('AUTH_FAILED', sentence, retryAfterMs === undefined ? {} : { retryAfterMs });
     }

@@ -2,9 +2,9 @@ import { Fault } from '../base/errors.ts';
 import { Secret } from '../base/secret.ts';
 import type { TriggerAuthenticationSpec } from '../spec/trigger-authentication.ts';
 import { entraToken, tokenEndpoint } from './entra.ts';
-import { jsonOf, recordOf, refusalOf, textOf } from './provider-answer.ts';
+import { jsonOf, recordOf, refusalOf, saysMissing, textOf } from './provider-answer.ts';
 import { fromSecrets } from './secret.ts';
-import { type Answered, type StoreAsk, storedValue } from './stores.ts';
+import { type Answered, askAs, type Caller, isUnauthorized, type StoreAsk, storedValue } from './stores.ts';
 
 export type AzureKeyVault = NonNullable<TriggerAuthenticationSpec['azureKeyVault']>;
 type AzureSecret = AzureKeyVault['secrets'][number];
@@ -32,12 +32,6 @@ const clouds: Readonly<Record<string, Cloud>> = {
     authority: 'https://login.microsoftonline.de',
   },
 };
-
-/** Who asks, and what tells it from others. */
-interface Who {
-  key: string;
-  token(signal: AbortSignal): Promise<Secret>;
-}
 
 /**
  * Parameters from Azure Key Vault: `azureKeyVault`, with a client secret or the pod identity `azure-workload`. The
@@ -67,7 +61,7 @@ export async function fromAzureKeyVault(spec: AzureKeyVault, ask: StoreAsk): Pro
   return found;
 }
 
-async function whoAsks(spec: AzureKeyVault, vault: URL, ask: StoreAsk): Promise<Who> {
+async function whoAsks(spec: AzureKeyVault, vault: URL, ask: StoreAsk): Promise<Caller<Secret>> {
   const { credentials, podIdentity } = spec;
   const { resource, authority } = cloudOf(spec, vault, ask);
   const scope = `${resource.replace(/\/$/, '')}/.default`;
@@ -76,7 +70,8 @@ async function whoAsks(spec: AzureKeyVault, vault: URL, ask: StoreAsk): Promise<
     requireAzure(vault, ask);
     return {
       key: JSON.stringify([podIdentity, scope]),
-      token: signal => tokens.accessToken(podIdentity, scope, signal),
+      grant: signal => tokens.accessToken(podIdentity, scope, signal),
+      refused: token => tokens.refused(token),
     };
   }
   if (podIdentity !== undefined && podIdentity.provider !== 'none') {
@@ -97,10 +92,11 @@ async function whoAsks(spec: AzureKeyVault, vault: URL, ask: StoreAsk): Promise<
   const grant = { url, clientId, scope, proof: { clientSecret } };
   return {
     key,
-    async token(signal) {
+    async grant(signal) {
       const fetch = (stop: AbortSignal) => entraToken(grant, { http, clock, signal: stop });
       return (await grants.get(key, { fetch, host: new URL(url).host, signal })).value;
     },
+    refused: token => grants.refused(token),
   };
 }
 
@@ -135,20 +131,25 @@ function cloudOf({ cloud }: AzureKeyVault, vault: URL, { of }: StoreAsk): Cloud 
 /** @see https://learn.microsoft.com/rest/api/keyvault/secrets/get-secret/get-secret */
 async function fetchSecret(
   { name }: AzureSecret,
-  { url, who, ask }: { url: string; who: Who; ask: StoreAsk },
+  { url, who, ask }: { url: string; who: Caller<Secret>; ask: StoreAsk },
 ): Promise<Answered> {
   const { stores, signal } = ask;
-  const token = await who.token(signal);
   const now = stores.clock.now();
-  const headers = { authorization: `Bearer ${token.reveal()}`, accept: 'application/json' };
-  const answer = await stores.http.send({ url, headers, signal });
+  const { answer, grant } = await askAs(who, {
+    send: token => {
+      const headers = { authorization: `Bearer ${token.reveal()}`, accept: 'application/json' };
+      return stores.http.send({ url, headers, signal });
+    },
+    isRefused: isUnauthorized,
+    signal,
+  });
   const json = jsonOf(answer);
   const { host } = new URL(url);
   const why = textOf(recordOf(json['error'])?.['message']);
-  if (answer.status === 404) {
+  if (saysMissing(answer, json, 'error')) {
     throw new Fault('AUTH_MISSING', `${host} has no secret "${name}"${why === undefined ? '' : `: ${why}`}`);
   }
-  const value = textOf(json['value']);
-  if (answer.status === 200 && value !== undefined) return { value: { value } };
-  throw refusalOf(answer, { host, what: `secret "${name}"`, why, secrets: [token], now });
+  const { value } = json;
+  if (answer.status === 200 && typeof value === 'string') return { value: { value } };
+  throw refusalOf(answer, { host, what: `secret "${name}"`, why, secrets: [grant], now });
 }

@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { renameSync, rmSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -60,4 +61,30 @@ it.each([
 
 it('reads no file where no folder is configured', async () => {
   await expect(fromFile(undefined, 'sub/db.json')).rejects.toMatchObject({ code: 'NOT_SUPPORTED' });
+});
+
+it('finds a file of a mounted Secret while that is replaced', async () => {
+  const at = (name: string) => join(root, name);
+  const prepare = async (round: number) => {
+    await mkdir(at(`mount-${round}`));
+    await writeFile(join(at(`mount-${round}`), 'db.json'), `{"round":"${round}"}`);
+    await symlink(`mount-${round}`, at(`link-${round}`));
+  };
+  const replace = (round: number) => {
+    renameSync(at(`link-${round}`), at('data'));
+    rmSync(at(`mount-${round - 1}`), { recursive: true, force: true });
+  };
+  await prepare(0);
+  replace(0);
+  await symlink('data/db.json', at('mounted.json'));
+
+  for (let round = 1; round <= 200; round += 1) {
+    await prepare(round);
+    const reading = fromFile(root, 'mounted.json');
+    for (let turns = round % 8; turns > 0; turns -= 1) await new Promise(setImmediate);
+    replace(round);
+    const found = await reading;
+
+    expect([round, round - 1].map(String)).toContain(found['round']?.reveal());
+  }
 });

@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { open, realpath } from 'node:fs/promises';
 import { isAbsolute, join, sep } from 'node:path';
-import { Fault } from '../base/errors.ts';
+import { Fault, faultOf } from '../base/errors.ts';
 import { Secret } from '../base/secret.ts';
 
 const mostBytes = 1024 * 1024;
@@ -19,7 +19,10 @@ export async function fromFile(root: string | undefined, path: string): Promise<
     throw new Fault('NOT_SUPPORTED', 'filePath needs a folder for such files, which is not configured here');
   }
   if (isAbsolute(path) || path.split(/[/\\]/).includes('..')) throw outside(path);
-  const text = await readBelow(root, path);
+  // Where a folder is mounted from a Secret, the file that was found may be replaced before it is opened.
+  const text = await readBelow(root, path).catch(thrown =>
+    faultOf(thrown).code === 'AUTH_MISSING' ? readBelow(root, path) : Promise.reject(thrown),
+  );
   let value: unknown;
   try {
     value = JSON.parse(text);

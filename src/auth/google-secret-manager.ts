@@ -4,9 +4,9 @@ import { Secret } from '../base/secret.ts';
 import type { TriggerAuthenticationSpec } from '../spec/trigger-authentication.ts';
 import { keyFileOf } from './google.ts';
 import { messageOf } from './google-exchange.ts';
-import { jsonOf, recordOf, refusalOf, textOf } from './provider-answer.ts';
+import { jsonOf, recordOf, refusalOf, saysMissing, textOf } from './provider-answer.ts';
 import { fromSecrets } from './secret.ts';
-import { type Answered, type StoreAsk, storedValue } from './stores.ts';
+import { type Answered, askAs, type Caller, isUnauthorized, type StoreAsk, storedValue } from './stores.ts';
 
 export type GcpSecretManager = NonNullable<TriggerAuthenticationSpec['gcpSecretManager']>;
 type GcpSecret = GcpSecretManager['secrets'][number];
@@ -15,10 +15,8 @@ const scope = 'https://www.googleapis.com/auth/cloud-platform';
 const address = 'https://secretmanager.googleapis.com/';
 
 /** Who asks, and in which project. */
-interface Who {
-  key: string;
+interface Who extends Caller<Secret> {
   project: string;
-  token(signal: AbortSignal): Promise<Secret>;
 }
 
 /**
@@ -53,7 +51,8 @@ async function whoAsks({ credentials, podIdentity }: GcpSecretManager, ask: Stor
     return {
       key: 'own',
       project: await tokens.googleProject(ask.signal),
-      token: signal => tokens.accessToken({ provider: 'gcp' }, scope, signal),
+      grant: signal => tokens.accessToken({ provider: 'gcp' }, scope, signal),
+      refused: token => tokens.refused(token),
     };
   }
   if (podIdentity !== undefined && podIdentity.provider !== 'none') {
@@ -76,7 +75,8 @@ async function whoAsks({ credentials, podIdentity }: GcpSecretManager, ask: Stor
   return {
     key: keyFile.fingerprint(),
     project,
-    token: signal => tokens.googleToken(keyFile, scope, signal),
+    grant: signal => tokens.googleToken(keyFile, scope, signal),
+    refused: token => tokens.refused(token),
   };
 }
 
@@ -86,21 +86,27 @@ async function fetchSecret(
   { url, who, ask }: { url: string; who: Who; ask: StoreAsk },
 ): Promise<Answered> {
   const { stores, signal } = ask;
-  const token = await who.token(signal);
   const now = stores.clock.now();
-  const headers = { authorization: `Bearer ${token.reveal()}`, accept: 'application/json' };
-  const answer = await stores.http.send({ url, headers, signal });
+  const { answer, grant } = await askAs(who, {
+    send: token => {
+      const headers = { authorization: `Bearer ${token.reveal()}`, accept: 'application/json' };
+      return stores.http.send({ url, headers, signal });
+    },
+    isRefused: isUnauthorized,
+    signal,
+  });
   const json = jsonOf(answer);
   const { host } = new URL(url);
-  if (answer.status === 404) {
+  if (saysMissing(answer, json, 'error')) {
     const why = messageOf(json) ?? 'not found';
     throw new Fault('AUTH_MISSING', `${host} has no secret "${id}" in project "${who.project}": ${why}`);
   }
-  if (answer.status !== 200) {
-    throw refusalOf(answer, { host, what: `secret "${id}"`, why: messageOf(json), secrets: [token], now });
+  const payload = recordOf(json['payload']);
+  const { data: encoded = '' } = payload ?? {};
+  if (answer.status !== 200 || payload === undefined || typeof encoded !== 'string') {
+    throw refusalOf(answer, { host, what: `secret "${id}"`, why: messageOf(json), secrets: [grant], now });
   }
-  const payload = recordOf(json['payload']) ?? {};
-  const data = Buffer.from(textOf(payload['data']) ?? '', 'base64');
+  const data = Buffer.from(encoded, 'base64');
   const sum = textOf(payload['dataCrc32c']);
   if (sum !== undefined && Number(sum) !== crc32c(data)) {
     throw new Fault('AUTH_FAILED', `${host} answered secret "${id}" with a wrong checksum`);

@@ -13,6 +13,15 @@ export function jsonOf({ body }: Pick<HttpAnswer, 'body'>): Json {
   }
 }
 
+/**
+ * Whether a store says itself that there is no such thing. What stands in front of it says 404 as well, while the
+ * store is down; then what was had of it is as good as before.
+ *
+ * @param saying the field that only the store's own answer has
+ */
+export const saysMissing = (answer: HttpAnswer, json: Json, saying: string): boolean =>
+  answer.status === 404 && json[saying] !== undefined;
+
 /** Undefined for what is no JSON object. */
 export const recordOf = (value: unknown): Json | undefined =>
   typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Json) : undefined;

@@ -126,11 +126,12 @@ describe('the credentials of a trigger', () => {
     await writeFile(join(fileRoot, 'x.json'), '{"password":"file-pw"}');
     const withFile = { ...spec, filePath: 'x.json', podIdentity: { provider: 'gcp' as const } };
 
-    const { auth, podIdentity } = await resolve(clusterWide('all'), { all: withFile }, { fileRoot });
+    const found = await resolve(clusterWide('all'), { all: withFile }, { fileRoot });
     const refused = resolve(own('mine'), { 'shop/mine': withFile }, { fileRoot });
 
-    expect(revealed(auth)).toEqual({ password: 'file-pw' });
-    expect(podIdentity).toEqual({ provider: 'gcp' });
+    expect(revealed(found.auth)).toEqual({ password: 'file-pw' });
+    // Looked at again for the next reading: nobody tells of another file.
+    expect(found).toMatchObject({ podIdentity: { provider: 'gcp' }, renewAt: 0 });
     await expect(refused).rejects.toMatchObject({ code: 'MANIFEST_INVALID' });
     await rm(fileRoot, { recursive: true });
   });

@@ -123,6 +123,8 @@ async function resolveReference(
       const problem = `filePath of TriggerAuthentication "${name}" is for ClusterTriggerAuthentications only`;
       throw new Fault('MANIFEST_INVALID', problem);
     }
+    // Nobody tells of a new file, so it is read for each reading.
+    lookup.renewBy(0);
     return { podIdentity, auth: { ...(await fromFile(options.fileRoot, spec.filePath)), ...fromIdentity } };
   }
   const auth = {

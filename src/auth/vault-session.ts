@@ -1,12 +1,11 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { Fault } from '../base/errors.ts';
-import type { HttpAnswer } from '../base/http.ts';
 import { jwtClaims } from '../base/jwt.ts';
 import type { Lent } from '../base/keeper.ts';
 import { Secret } from '../base/secret.ts';
 import type { TriggerAuthenticationSpec } from '../spec/trigger-authentication.ts';
-import { type Json, jsonOf, recordOf, refusalOf, textOf } from './provider-answer.ts';
+import { type Json, jsonOf, recordOf, refusalOf, saysMissing, textOf } from './provider-answer.ts';
 import { serviceAccountToken } from './service-account.ts';
 import type { SecretStores, StoreAsk } from './stores.ts';
 
@@ -219,7 +218,7 @@ export const hostOf = ({ address }: HashiCorpVault): string =>
  * Asks Vault.
  *
  * @returns undefined where there is nothing at that path
- * @throws Fault AUTH_FAILED, MANIFEST_INVALID, or what the client throws
+ * @throws VaultRefused, Fault AUTH_FAILED, MANIFEST_INVALID, or what the client throws
  */
 export async function askVault(
   spec: HashiCorpVault,
@@ -241,23 +240,25 @@ export async function askVault(
     signal,
   });
   const json = jsonOf(answer);
-  if (answer.status === 404) return missing(answer, json, { spec, path });
+  if (saysMissing(answer, json, 'errors') || saysMissing(answer, json, 'data')) {
+    return missing(json, { spec, path });
+  }
   if (answer.status >= 200 && answer.status < 300) return json;
-  throw refusalOf(answer, {
+  const fault = refusalOf(answer, {
     host: hostOf(spec),
     what: path,
     why: textsOf(json['errors']).join('; ').replace(/\s+/g, ' ').trim(),
     secrets: token === undefined ? secrets : [...secrets, token],
     now,
   });
+  throw answer.status === 403 ? new VaultRefused(fault.code, fault.message) : fault;
 }
 
+/** Vault does not let a session do this, which may be because it was ended. */
+export class VaultRefused extends Fault {}
+
 /** Vault has hints for those who leave `data/` out of a path, and errors for those who mean another engine. */
-function missing(
-  _answer: HttpAnswer,
-  json: Json,
-  { spec, path }: { spec: HashiCorpVault; path: string },
-): undefined {
+function missing(json: Json, { spec, path }: { spec: HashiCorpVault; path: string }): undefined {
   const hint = [...textsOf(json['warnings']), ...textsOf(json['errors'])][0];
   if (hint === undefined) return undefined;
   throw new Fault('AUTH_MISSING', `${hostOf(spec)} has nothing at "${path}": ${hint.split('\n')[0]}`);

@@ -7,6 +7,7 @@ import {
   type HashiCorpVault,
   hostOf,
   type VaultLogin,
+  VaultRefused,
   vaultLogin,
   vaultSession,
 } from './vault-session.ts';
@@ -67,8 +68,8 @@ async function fetchValues(
       : { method: 'GET' as const, path };
   const session = await vaultSession(spec, login, ask);
   const answer = await askVault(spec, { ...request, token: session.value.token }, { stores, signal }).catch(
-    async () => {
-      signal.throwIfAborted();
+    async (thrown: unknown) => {
+      if (!(thrown instanceof VaultRefused)) throw thrown;
       // The session may have been ended from the other side, and only a new one tells.
       stores.sessions.drop(login.key, session);
       const { token } = (await vaultSession(spec, login, ask)).value;
@@ -76,8 +77,9 @@ async function fetchValues(
     },
   );
   const data = recordOf(answer?.['data']);
-  if (answer === undefined || data === undefined) {
-    throw new Fault('AUTH_MISSING', `${hostOf(spec)} has nothing at "${path}"`);
+  if (answer === undefined) throw new Fault('AUTH_MISSING', `${hostOf(spec)} has nothing at "${path}"`);
+  if (data === undefined) {
+    throw new Fault('AUTH_FAILED', `${hostOf(spec)} does not answer as Vault does at "${path}"`);
   }
   return { value: data, lifeMs: lifeOf(answer, data, stores.clock.now()) };
 }

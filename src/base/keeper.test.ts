@@ -95,6 +95,33 @@ describe('what was lent', () => {
     },
   );
 
+  it('is handed out where the renewal that is waited for takes long, and not when it is over', async () => {
+    const clock = manualClock();
+    const keeper = new Keeper<string>(clock, 40, 10);
+    const answers = [Promise.resolve('old'), new Promise<string>(() => {})];
+    const get = () =>
+      keeper.get('a', {
+        fetch: async stop => {
+          const ended = new Promise<never>((_resolve, reject) =>
+            stop.addEventListener('abort', () => reject(stop.reason)),
+          );
+          return lentFor(await Promise.race([answers.shift(), ended]).then(String), clock.now(), minute);
+        },
+        host: 'there',
+        signal,
+        wait: true,
+      });
+    await get();
+    await clock.advance(50_000);
+
+    const late = await get();
+    await clock.advance(10_000);
+    const over = await faultFrom(get());
+
+    expect(late.value).toBe('old');
+    expect(over).toMatchObject({ code: 'AUTH_FAILED', message: expect.stringContaining('no answer') });
+  });
+
   it.each(['AUTH_MISSING', 'NOT_SUPPORTED', 'MANIFEST_INVALID'] as const)(
     'is given up at once where it was taken away (%s)',
     async code => {

@@ -63,14 +63,19 @@ interface Entry<T> {
 export class Keeper<T> implements Disposable {
   readonly #clock: Pick<Clock, 'now'>;
   readonly #answerWithinMs: number;
+  readonly #patienceMs: number;
   readonly #entries = new Map<string, Entry<T>>();
   readonly #stop = new AbortController();
   #tidyAt = 0;
 
-  /** @param answerWithinMs how long one fetch may take; 10 s unless told */
-  constructor(clock: Pick<Clock, 'now'>, answerWithinMs = 10_000) {
+  /**
+   * @param answerWithinMs how long one fetch may take; 10 s unless told
+   * @param patienceMs how long a renewal is waited for while there is something to go on with; 3 s unless told
+   */
+  constructor(clock: Pick<Clock, 'now'>, answerWithinMs = 10_000, patienceMs = 3_000) {
     this.#clock = clock;
     this.#answerWithinMs = answerWithinMs;
+    this.#patienceMs = patienceMs;
   }
 
   /** @throws Fault AUTH_FAILED, what `fetch` throws, or the reason of the asker's signal */
@@ -86,7 +91,9 @@ export class Keeper<T> implements Disposable {
       if (thrown instanceof Fault && takenAway.has(thrown.code)) throw thrown;
       return lent;
     });
-    if (ask.wait === true || doubted || now >= lent.endsAt - marginMs) return await withSignal(renewal, ask);
+    if (ask.wait === true || doubted || now >= lent.endsAt - marginMs) {
+      return await this.#awaited(renewal, lent, ask);
+    }
     // Nobody waits for a renewal that is early.
     renewal.catch(() => undefined);
     return lent;
@@ -128,6 +135,18 @@ export class Keeper<T> implements Disposable {
     };
     this.#entries.set(key, entry);
     return entry;
+  }
+
+  /** A renewal, or what is held where it takes long. */
+  async #awaited(renewal: Promise<Lent<T>>, lent: Lent<T>, ask: Ask<T>): Promise<Lent<T>> {
+    using patience = deadline(ask.signal, this.#patienceMs);
+    try {
+      return await withSignal(renewal, { host: ask.host, signal: patience.signal });
+    } catch (thrown) {
+      const isLate = patience.signal.aborted && !ask.signal.aborted && this.#clock.now() < lent.endsAt;
+      if (isLate) return lent;
+      throw thrown;
+    }
   }
 
   #tidy(now: number): void {
