@@ -1,5 +1,6 @@
 import type { AddressInfo } from 'node:net';
 import { connect as connectTcp, createServer } from 'node:net';
+import { Long } from 'mongodb';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { authority, clientCertificate, clientKey } from '../../test/certificates.ts';
 import { hasGo } from '../../test/cluster/binaries.ts';
@@ -16,6 +17,7 @@ import {
   scalerContract,
 } from '../../test/scaler-contract.ts';
 import type { MongoSource } from '../scaler/families/mongo.ts';
+import { parseMongoUri } from '../scaler/families/mongo-connection-string.ts';
 import mongodb from './mongodb.ts';
 
 const what = { dbName: 'shop', collection: 'orders', query: '{"state":"waiting"}', queryValue: '5' };
@@ -44,7 +46,8 @@ describe('the parameters of mongodb', () => {
     ['{}', 'the query is empty'],
     ['[]', 'the query is not a JSON object'],
     ['{state: "waiting"}', 'the query is not JSON'],
-  ])('refuses the query %s, as KEDA does at each reading', (query, problem) => {
+    ['{"$or":[{"a":1,"b":2,"a":3}]}', 'the query has a key twice'],
+  ])('refuses the query %s', (query, problem) => {
     expect(problemsOf({ params: { query }, auth: parts })).toEqual([problem]);
   });
 
@@ -79,6 +82,21 @@ describe('what a connection string may not lead to', () => {
 
     expect(fault.code).toBe(code);
     expect(fault.message).not.toContain('hunter2');
+  });
+});
+
+describe('the options of a connection string', () => {
+  it.each([
+    ['?connect=direct', '/?directConnection=true'],
+    ['/shop?connect=automatic&TLS=true', '/shop?directConnection=false&TLS=true'],
+    ['/?maxStaleness=90;readPreference=secondary', '/?maxStalenessSeconds=90&readPreference=secondary'],
+    ['/?sslInsecure=true&heartbeatIntervalMS=900', '/?tlsInsecure=true&heartbeatFrequencyMS=900'],
+    ['/?authMechanismProperties=a:b%2Cc', '/?authMechanismProperties=a%3Ab%2Cc'],
+    ['/?mongodbLogPath=stdout&localAddress=127.0.0.1&uuidRepresentation=standard&w=2', '/'],
+  ])('%s are for our client %s', (given, known) => {
+    expect(parseMongoUri(`mongodb://app:p%40ss@db:1,db2${given}`).known.reveal()).toBe(
+      `mongodb://app:p%40ss@db:1,db2${known}`,
+    );
   });
 });
 
@@ -161,6 +179,15 @@ describe.skipIf(!(await hasGo()))('mongodb, against FerretDB', () => {
       ['{"_id":{"$oid":"not an id"}}', 'PARAM_INVALID'],
     ])('says so where the query is %s', async (query, code) => {
       expect(await faultFrom(readOnce(asking(query)))).toMatchObject({ code });
+    });
+
+    it('finds by numbers that JavaScript would round, and with options it does not know', async () => {
+      const big = ['9007199254740993', '9007199254740992'].map(text => ({ big: Long.fromString(text) }));
+      await server.client.db('shop').collection('numbers').insertMany(big);
+      const params = { ...what, collection: 'numbers', query: '{"big": 9007199254740993}' };
+      const auth = { connectionString: uri(server, '?connect=direct&uuidRepresentation=standard') };
+
+      expect(await readOnce(mustBind(mongodb, { params, auth }))).toBe(1);
     });
 
     it('takes a collection that is not there for an empty one', async () => {

@@ -1,3 +1,4 @@
+import { parseDocument } from 'yaml';
 import { fingerprint, Secret } from '../base/secret.ts';
 import { defineScaler } from '../scaler/define.ts';
 import { type MongoAccess, mongoIdentity, mongoTimeoutMs, openMongo } from '../scaler/families/mongo.ts';
@@ -107,11 +108,18 @@ function notADocument(query: string): Problem[] {
     const document: unknown = JSON.parse(query);
     const isDocument = typeof document === 'object' && document !== null && !Array.isArray(document);
     if (!isDocument) return [problem('query', 'the query is not a JSON object', everything)];
+    if (hasKeyTwice(query)) {
+      return [problem('query', 'the query has a key twice', 'put both conditions into a list of "$and"')];
+    }
     return Object.keys(document).length === 0 ? [problem('query', 'the query is empty', everything)] : [];
   } catch {
     return [problem('query', 'the query is not JSON', 'write it as extended JSON')];
   }
 }
+
+/** Here the last one would count, for KEDA both. */
+const hasKeyTwice = (query: string) =>
+  parseDocument(query, { schema: 'json' }).errors.some(({ code }) => code === 'DUPLICATE_KEY');
 
 function uriOf({
   scheme,

@@ -62,14 +62,14 @@ async function clientLibrary(): Promise<typeof import('mongodb')> {
  * @throws Fault of the source, PARAM_INVALID or NOT_SUPPORTED; no message holds a credential
  */
 export async function openMongo(access: MongoAccess, context: OpenContext): Promise<MongoSource> {
-  const { hosts } = parseMongoUri(access.uri.reveal());
+  const { hosts, known } = parseMongoUri(access.uri.reveal());
   requireUsableTls(access.tls);
   const { MongoClient, BSON } = await clientLibrary();
   const { signal } = context;
   const faultFor = (thrown: unknown, under: AbortSignal) => faultOfMongo(thrown, { hosts, signal: under });
   let client: MongoClient;
   try {
-    client = new MongoClient(access.uri.reveal(), optionsOf(access, context));
+    client = new MongoClient(known.reveal(), optionsOf(access, context));
   } catch (thrown) {
     throw cleaned(faultFor(thrown, signal), access);
   }
@@ -148,10 +148,18 @@ function filterOf(
 ): object {
   try {
     // Numbers keep their types: a whole number of 64 bits may be too large for one of ours.
-    return ejson.parse(filter, { relaxed: false }) as object;
+    const kept = filter.replace(/"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g, asLong);
+    return ejson.parse(kept, { relaxed: false }) as object;
   } catch (thrown) {
     throw new Fault('PARAM_INVALID', 'the query is not extended JSON of MongoDB', { cause: thrown });
   }
+}
+
+/** A whole number that JavaScript would round, in the notation that keeps it; anything else as it is. */
+function asLong(token: string): string {
+  if (!/^-?\d+$/.test(token) || Number.isSafeInteger(Number(token))) return token;
+  const long = BigInt(token);
+  return BigInt.asIntN(64, long) === long ? `{"$numberLong":"${token}"}` : token;
 }
 
 const codes = new Map<number, FaultCode>([
