@@ -80,6 +80,35 @@ describe.skipIf(!kafkaInstalled)('topics of a real broker', () => {
       expect(await other.texts(9)).toEqual(['new']);
     });
 
+    it('begins with the oldest message of a partition that is added', async () => {
+      await using queue = await opened({ offsetResetPolicy: 'latest' });
+      await queue.claim();
+
+      await kafka.tool('grow', topic, 3);
+      await send(2, 'new');
+
+      await expect.poll(() => queue.texts()).toEqual(['new']);
+    });
+
+    it('commits again what Kafka has forgotten, and each hour what it has not', async () => {
+      await send(0, 'a');
+      await using queue = await opened();
+      const now = Date.now();
+      for (const claim of await queue.claim(9, now)) await queue.acknowledge(claim);
+
+      await kafka.tool('forget', consumerGroup, topic);
+      await queue.claim(9, now + 60_000);
+      const commits: string[] = [];
+      for (const minutes of [2, 50, 62, 63]) {
+        await queue.claim(9, now + minutes * 60_000);
+        commits.push(await kafka.tool('size', '__consumer_offsets'));
+      }
+
+      expect(await offsets()).toEqual([1, 0]);
+      const [first, ...later] = commits.map(Number);
+      expect(later.map(count => count - (first ?? 0))).toEqual([0, 2, 2]);
+    });
+
     it('claims nothing while somebody else is in the group', async () => {
       await send(0, 'a');
       await using queue = await opened();

@@ -8,6 +8,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
+import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.Future;
@@ -160,6 +161,9 @@ public class Tool {
         for (AlterConsumerGroupOffsetsResult each : results) each.all().get();
         return "";
       }
+      case "forget":
+        admin.deleteConsumerGroupOffsets(words[1], Set.of(new TopicPartition(words[2], 0))).all().get();
+        return "";
       case "committed": {
         List<String> found = new ArrayList<>();
         admin.listConsumerGroupOffsets(words[1]).partitionsToOffsetAndMetadata().get()
@@ -179,6 +183,8 @@ public class Tool {
         member.join();
         return "";
       }
+      case "size":
+        return String.valueOf(sizeOf(words[1]));
       case "values":
         return values(words[1]);
       case "guard": {
@@ -208,14 +214,23 @@ public class Tool {
     return String.join("\t", found);
   }
 
+  /** How many messages were ever sent to a topic. */
+  private long sizeOf(String topic) {
+    try (KafkaConsumer<String, String> consumer = new KafkaConsumer<>(consumerSettings(null, "classic"))) {
+      List<TopicPartition> partitions = new ArrayList<>();
+      consumer.partitionsFor(topic).forEach(each -> partitions.add(new TopicPartition(topic, each.partition())));
+      return consumer.endOffsets(partitions).values().stream().mapToLong(Long::longValue).sum();
+    }
+  }
+
   private List<ConsumerRecord<String, String>> read(String topic) {
+    long count = sizeOf(topic);
     List<ConsumerRecord<String, String>> found = new ArrayList<>();
     try (KafkaConsumer<String, String> consumer = new KafkaConsumer<>(consumerSettings(null, "classic"))) {
       List<TopicPartition> partitions = new ArrayList<>();
       consumer.partitionsFor(topic).forEach(each -> partitions.add(new TopicPartition(topic, each.partition())));
       consumer.assign(partitions);
       consumer.seekToBeginning(partitions);
-      long count = consumer.endOffsets(partitions).values().stream().mapToLong(Long::longValue).sum();
       while (found.size() < count) consumer.poll(Duration.ofMillis(100)).forEach(found::add);
     }
     return found;

@@ -7,7 +7,6 @@ import {
   committedCall,
   edgeCall,
   type FetchedPartition,
-  type FetchPlace,
   fetchCall,
 } from './kafka-delivery-messages.ts';
 import { faultOfCode, groupNotFound, isPassing, noError, offsetOutOfRange } from './kafka-errors.ts';
@@ -37,6 +36,14 @@ interface Part {
   partition: number;
   window: PartitionWindow;
   leader: Broker | undefined;
+  /** When we last committed in it, in epoch milliseconds. */
+  committedAt: number;
+}
+
+/** Where a partition is led from, and where it begins if nothing is committed in it. */
+interface Origin {
+  leader: Broker | undefined;
+  reset: 'latest' | 'earliest';
 }
 
 export interface ClaimWish {
@@ -48,6 +55,8 @@ export interface ClaimWish {
 const mostRounds = 50;
 const mostTries = 5;
 const pauseMs = 200;
+/** Kafka forgets what a group without members committed longer ago than `offsets.retention.minutes`. */
+const freshMs = 3_600_000;
 const mostClaimBytes = 16 * 1024 * 1024;
 const mostFetchBytes = 1024 * 1024;
 /** What a message is thought to have at most, so that a small claim fetches little. */
@@ -188,7 +197,18 @@ export class GroupQueue {
       alone ? this.#insistOnBeingAlone(coordinator, at) : undefined,
     ]);
     if (error !== noError) throw faultOfCode(error, `the offsets of the group "${group}"`);
-    for (const each of committed) await this.#take(each, leaders.get(each.topic)?.get(each.partition), at);
+    const watched = new Set([...this.#parts.values()].map(({ topic }) => topic));
+    for (const each of committed) {
+      const leader = leaders.get(each.topic)?.get(each.partition);
+      // One that was added while we were looking has nothing but messages that wait.
+      const reset = watched.has(each.topic) ? 'earliest' : this.#reset;
+      await this.#take(each, { leader, reset }, at);
+    }
+    if (alone) {
+      for (const part of this.#parts.values()) {
+        if (Math.abs(at.now - part.committedAt) >= freshMs) this.#dirty.add(part);
+      }
+    }
     // Where the group begins is settled now, or it would begin somewhere else after a crash.
     if (this.#dirty.size > 0) await this.#commit(at);
   }
@@ -217,7 +237,7 @@ export class GroupQueue {
     }
   }
 
-  async #take(committed: CommittedPartition, leader: Broker | undefined, at: AskAt): Promise<void> {
+  async #take(committed: CommittedPartition, { leader, reset }: Origin, at: AskAt): Promise<void> {
     const { topic, partition, offset, text, error } = committed;
     if (error !== noError) throw faultOfCode(error, `the offset in "${topic}" ${partition}`);
     const key = partKey(topic, partition);
@@ -225,22 +245,22 @@ export class GroupQueue {
     if (known !== undefined) {
       known.leader = leader;
       if (offset >= 0) known.window.merge({ offset, done: readDone(offset, text) });
+      else this.#dirty.add(known);
       return;
     }
-    const begin = offset >= 0 ? offset : await this.#edge({ topic, partition }, leader, at);
+    const begin = offset >= 0 ? offset : await this.#edge({ topic, partition, leader }, reset, at);
     const window = new PartitionWindow({ offset: begin, done: readDone(begin, text) });
-    const part = { topic, partition, window, leader };
+    const part = { topic, partition, window, leader, committedAt: 0 };
     this.#parts.set(key, part);
     if (offset < 0) this.#dirty.add(part);
   }
 
   async #edge(
-    place: Omit<FetchPlace, 'offset'>,
-    leader: Broker | undefined,
+    place: Pick<Part, 'topic' | 'partition' | 'leader'>,
+    edge: 'latest' | 'earliest',
     at: AskAt,
-    edge: 'latest' | 'earliest' = this.#reset,
   ): Promise<number> {
-    const link = await this.#client.to(requireLeader(leader, place), at);
+    const link = await this.#client.to(requireLeader(place.leader, place), at);
     const { error, offset } = await patiently(() => link.ask(edgeCall(place, edge), at.signal), at);
     if (error !== noError || offset < 0)
       throw faultOfCode(error, `where "${place.topic}" ${place.partition} begins`);
@@ -256,7 +276,10 @@ export class GroupQueue {
     for (const { topic, partition } of parts) places.set(topic, [...(places.get(topic) ?? []), partition]);
     const { error, partitions } = await coordinator.ask(committedCall(group, places), at.signal);
     if (error !== noError) throw faultOfCode(error, `the offsets of the group "${group}"`);
-    for (const each of partitions) await this.#take(each, this.#parts.get(keyOf(each))?.leader, at);
+    for (const each of partitions) {
+      const leader = this.#parts.get(keyOf(each))?.leader;
+      await this.#take(each, { leader, reset: this.#reset }, at);
+    }
     const commits = parts.map(part => {
       this.#dirty.delete(part);
       const { committed } = part.window;
@@ -267,6 +290,7 @@ export class GroupQueue {
       const failed = answers.find(answer => answer.error !== noError);
       if (failed !== undefined) throw faultOfCode(failed.error, `the commit of the group "${group}"`);
       for (const { window, offset } of commits) window.wrote(offset);
+      for (const part of parts) part.committedAt = at.now;
     } catch (thrown) {
       for (const part of parts) this.#dirty.add(part);
       throw thrown;
@@ -305,7 +329,7 @@ export class GroupQueue {
 
   /** What the group had not got to may be gone, by age or size; then it goes on where the partition begins now. */
   async #skipLost(part: Part, begin: number, at: AskAt): Promise<number | undefined> {
-    const earliest = await this.#edge(part, part.leader, at, 'earliest');
+    const earliest = await this.#edge(part, 'earliest', at);
     if (earliest <= begin) {
       const message = `the group is at ${begin} in "${part.topic}" ${part.partition}, beyond its end`;
       throw new Fault('SOURCE_FAILED', `${message}: reset its offsets`);
