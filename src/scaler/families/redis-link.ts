@@ -82,6 +82,8 @@ async function introduce(link: RedisLink, entry: RedisEntry, signal: AbortSignal
   for (const [index, reply] of replies.entries()) {
     if (!(reply instanceof ReplyError)) continue;
     const isLogin = index < login.length;
+    // Since Redis 6 whoever needs no password may give any, if he says his name: KEDA's client says "default".
+    if (isLogin && /called without any password configured/.test(reply.message)) continue;
     const fault = faultOfReply(reply, link.name, [password]);
     // Not everyone may give himself a name, and not every server knows of names.
     const matters = index < replies.length - 1 || !/^(NOPERM|ERR)$/.test(reply.code) || isBusy(reply);
