@@ -174,7 +174,8 @@ describe('counting by checkpoints', () => {
   });
 
   it('counts every event where there is no checkpoint, or not even a container', async () => {
-    const hub = hubWith([10n, 19n], [0n, 0n], [0n, -1n], [7n, 7n]);
+    const hub = hubWith([10n, 19n], [0n, 0n], [0n, -1n], [7n, 7n], [7n, 7n], [0n, 0n], [0n, 0n]);
+    for (const emptied of [4, 5, 6]) hubs.expire(hub, emptied, 1);
     const { containerName } = await containerOf();
 
     const counts = [
@@ -184,8 +185,8 @@ describe('counting by checkpoints', () => {
       ),
     ];
 
-    // Seven to seven is what a partition says whose events are gone.
-    expect(counts).toEqual([11, 11]);
+    // Seven to seven is what a partition says that has one event, and one whose events are gone.
+    expect(counts).toEqual([12, 12]);
   });
 
   it('asks for no checkpoint of a partition that never had an event', async () => {

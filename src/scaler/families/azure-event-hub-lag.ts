@@ -4,8 +4,8 @@ export interface PartitionState {
   /** Sequence numbers of the oldest and the newest event. */
   first: bigint;
   last: bigint;
-  /** Nothing is left in it, whatever the numbers are. */
-  isEmpty?: boolean;
+  /** Nothing is left in it, whatever the numbers are; undefined where the hub does not say. */
+  isEmpty?: boolean | undefined;
 }
 
 const mostInt64 = 2n ** 63n - 1n;
@@ -14,18 +14,16 @@ const mostInt64 = 2n ** 63n - 1n;
 export const isUntouched = ({ last }: PartitionState) => last === -1n;
 
 /**
- * How many events wait in a partition, as KEDA counts.
+ * How many events wait in a partition, as KEDA counts, but for the last one that is left where nobody has begun.
  *
  * @param checkpoint the last event that was processed; undefined where there is no checkpoint
  * @param stale how far a checkpoint may be ahead, because the partition's state was read before it, in events
  */
 export function unprocessed(state: PartitionState, checkpoint: bigint | undefined, stale: number): bigint {
-  const { first, last } = state;
+  const { first, last, isEmpty = last !== 0n } = state;
   if (isUntouched(state)) return 0n;
-  if (checkpoint === undefined) {
-    // Numbers that are equal are those of a partition whose events are gone, but for the very first event.
-    return first === last && last !== 0n ? 0n : last - first + 1n;
-  }
+  // Numbers that are equal are those of one event, and of a partition whose events are all gone.
+  if (checkpoint === undefined) return first === last && isEmpty ? 0n : last - first + 1n;
   // Sequence numbers begin anew after the largest one.
   const count = last >= checkpoint ? last - checkpoint : mostInt64 - checkpoint + last;
   return count > mostInt64 - BigInt(stale) ? 0n : count;

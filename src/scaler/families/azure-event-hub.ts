@@ -75,7 +75,8 @@ export class EventHubClient implements AsyncDisposable {
     if (first === undefined || last === undefined) {
       throw new Fault('SOURCE_ANSWER_INVALID', `${what} does not say which events it has`);
     }
-    return { id, first, last, isEmpty: body.get('is_partition_empty') === true };
+    const isEmpty = body.get('is_partition_empty');
+    return { id, first, last, isEmpty: typeof isEmpty === 'boolean' ? isEmpty : undefined };
   }
 
   /**
