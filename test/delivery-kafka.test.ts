@@ -109,6 +109,24 @@ describe.skipIf(!kafkaInstalled)('topics of a real broker', () => {
       expect(later.map(count => count - (first ?? 0))).toEqual([0, 2, 2]);
     });
 
+    it('does not take up in a topic that was made anew where it was in the one before', async () => {
+      await send(0, 'a', 'b');
+      await using queue = await opened();
+      for (const claim of await queue.claim()) await queue.acknowledge(claim);
+      await kafka.tool('delete', topic);
+      await kafka.tool('create', topic, 2);
+      await send(0, 'c');
+
+      const fault = await faultFrom(queue.claim());
+      await using later = await opened();
+
+      expect(fault).toMatchObject({
+        code: 'SOURCE_FAILED',
+        message: expect.stringContaining('reset its offsets'),
+      });
+      expect(await later.texts()).toEqual(['c']);
+    });
+
     it('claims nothing while somebody else is in the group', async () => {
       await send(0, 'a');
       await using queue = await opened();

@@ -203,11 +203,8 @@ export class GroupQueue {
       // One that was added while we were looking has nothing but messages that wait.
       const reset = watched.has(each.topic) ? 'earliest' : this.#reset;
       await this.#take(each, { leader, reset }, at);
-    }
-    if (alone) {
-      for (const part of this.#parts.values()) {
-        if (Math.abs(at.now - part.committedAt) >= freshMs) this.#dirty.add(part);
-      }
+      const part = this.#parts.get(keyOf(each));
+      if (alone && part !== undefined && (await this.#fades(part, each, at))) this.#dirty.add(part);
     }
     // Where the group begins is settled now, or it would begin somewhere else after a crash.
     if (this.#dirty.size > 0) await this.#commit(at);
@@ -237,6 +234,14 @@ export class GroupQueue {
     }
   }
 
+  /** Whether what was committed has to be committed again: before Kafka forgets it, or because it has. */
+  async #fades(part: Part, { offset }: CommittedPartition, at: AskAt): Promise<boolean> {
+    if (offset >= 0) return Math.abs(at.now - part.committedAt) >= freshMs;
+    if (part.leader === undefined || this.#dirty.has(part)) return false;
+    // It forgets that with a topic as well, and in one that was made anew it would be wrong.
+    return part.window.committed.offset <= (await this.#edge(part, 'latest', at));
+  }
+
   async #take(committed: CommittedPartition, { leader, reset }: Origin, at: AskAt): Promise<void> {
     const { topic, partition, offset, text, error } = committed;
     if (error !== noError) throw faultOfCode(error, `the offset in "${topic}" ${partition}`);
@@ -245,7 +250,6 @@ export class GroupQueue {
     if (known !== undefined) {
       known.leader = leader;
       if (offset >= 0) known.window.merge({ offset, done: readDone(offset, text) });
-      else this.#dirty.add(known);
       return;
     }
     const begin = offset >= 0 ? offset : await this.#edge({ topic, partition, leader }, reset, at);
