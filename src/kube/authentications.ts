@@ -2,21 +2,20 @@ import type { Clock } from '../base/clock.ts';
 import { Fault } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Workload } from '../spec/workload.ts';
+import type { AuthenticationView, AuthenticationWatch } from './authentication-watch.ts';
 import type { KubeClient } from './client.ts';
 import type { EventNote, EventRecorder } from './events.ts';
 import { removeFinalizer } from './finalizers.ts';
 import { keyedWork } from './keyed-work.ts';
 import { marks } from './marks.ts';
-import { type KubeObject, type Resource, resources } from './objects.ts';
-import { reflect } from './reflector.ts';
+import { type Resource, resources } from './objects.ts';
 
 export interface AuthenticationsOptions {
   client: KubeClient;
   clock: Clock;
   log: Log;
   events: EventRecorder;
-  /** Those to watch for TriggerAuthentications; all unless given. */
-  namespaces?: readonly string[];
+  watch: AuthenticationWatch;
   random?: () => number;
 }
 
@@ -29,7 +28,6 @@ export interface Authentications extends AsyncDisposable {
   join(workload: Workload): void;
   /** A workload is gone: its name is taken from the status of those it referred to. */
   leave(user: User): void;
-  whenSynced(signal: AbortSignal): Promise<void>;
   /** From now on it is ours to write. */
   lead(): void;
   /** How many there are, by type and namespace; a cluster's count in `default`, as KEDA has it. */
@@ -43,34 +41,16 @@ export interface Registered {
   count: number;
 }
 
-type Kind = 'TriggerAuthentication' | 'ClusterTriggerAuthentication';
-
-interface AuthenticationObject extends KubeObject {
-  status?: { scaledobjects?: string; scaledjobs?: string };
-}
-
-interface Kept {
-  kind: Kind;
-  /** Empty for a ClusterTriggerAuthentication. */
-  namespace: string;
-  name: string;
-  uid: string;
-  resourceVersion: string;
-  generation: number;
-  finalizers: readonly string[];
-  deleting: boolean;
-  scaledobjects: string;
-  scaledjobs: string;
-}
+type Kind = AuthenticationView['kind'];
 
 /** How far apart two writes of one object are, in milliseconds: a thousand new users are not a thousand writes. */
 const spacingMs = 1000;
 const nobody: ReadonlySet<string> = new Set();
 
-/** Starts to watch them. */
+/** Writes nothing before it leads. */
 export function kubeAuthentications(options: AuthenticationsOptions): Authentications {
   const { client, clock, log, events } = options;
-  const all = new Map<string, Kept>();
+  const all = new Map<string, AuthenticationView>();
   /** By authentication, the keys of the workloads that use it. */
   const users = new Map<string, Set<string>>();
   const leavers = new Map<string, Set<string>>();
@@ -87,29 +67,12 @@ export function kubeAuthentications(options: AuthenticationsOptions): Authentica
       if (failures === 2) log.warn('the authentication cannot be written now', { authentication, fault });
     },
   });
-  const places = (options.namespaces ?? [undefined]).map(namespace =>
-    namespace === undefined ? {} : { namespace },
-  );
-  const watches = [
-    ...places.map(place => watch('TriggerAuthentication', resources.triggerAuthentications, place)),
-    watch('ClusterTriggerAuthentication', resources.clusterTriggerAuthentications, {}),
-  ];
+  options.watch.listen({
+    onSet: changed,
+    onDelete: ({ kind, namespace, name }) => void all.delete(keyOf(kind, namespace, name)),
+  });
 
-  function watch(kind: Kind, resource: Resource, place: { namespace?: string }) {
-    return reflect<AuthenticationObject, Kept>({
-      client,
-      clock,
-      log,
-      resource,
-      ...place,
-      ...random,
-      keep: object => keep(kind, object),
-      onSet: (_key, kept, before) => changed(kept, before),
-      onDelete: (_key, before) => void all.delete(keyOf(before.kind, before.namespace, before.name)),
-    });
-  }
-
-  function changed(kept: Kept, before: Kept | undefined): void {
+  function changed(kept: AuthenticationView, before: AuthenticationView | undefined): void {
     const key = keyOf(kept.kind, kept.namespace, kept.name);
     all.set(key, kept);
     if (!leading) return;
@@ -120,7 +83,7 @@ export function kubeAuthentications(options: AuthenticationsOptions): Authentica
     if (isToDo(key, kept)) work.ask(key);
   }
 
-  function isToDo(key: string, kept: Kept): boolean {
+  function isToDo(key: string, kept: AuthenticationView): boolean {
     const held = kept.finalizers.includes(marks.kedaFinalizer);
     return kept.deleting ? held : !held || statusPatch(key, kept) !== undefined;
   }
@@ -155,7 +118,7 @@ export function kubeAuthentications(options: AuthenticationsOptions): Authentica
     }
   }
 
-  async function hold(kept: Kept, signal: AbortSignal): Promise<void> {
+  async function hold(kept: AuthenticationView, signal: AbortSignal): Promise<void> {
     const { resourceVersion, finalizers } = kept;
     const patch = { metadata: { resourceVersion, finalizers: [...finalizers, marks.kedaFinalizer] } };
     const how = { type: 'merge', urgency: 'object', signal } as const;
@@ -163,7 +126,7 @@ export function kubeAuthentications(options: AuthenticationsOptions): Authentica
     tell(kept, `${kept.kind}Added`, `The ${kept.kind} can be used now.`);
   }
 
-  function statusPatch(key: string, kept: Kept): Record<string, string | null> | undefined {
+  function statusPatch(key: string, kept: AuthenticationView): Record<string, string | null> | undefined {
     const [using, leaving] = [users.get(key) ?? nobody, leavers.get(key) ?? nobody];
     const patch: Record<string, string | null> = {};
     for (const [field, kind] of [
@@ -176,7 +139,7 @@ export function kubeAuthentications(options: AuthenticationsOptions): Authentica
     return Object.keys(patch).length === 0 ? undefined : patch;
   }
 
-  function tell(kept: Kept, reason: string, note: string): void {
+  function tell(kept: AuthenticationView, reason: string, note: string): void {
     const { kind, namespace, name, uid } = kept;
     const place = namespace === '' ? {} : { namespace };
     const regarding: EventNote['regarding'] = { apiVersion: 'keda.sh/v1alpha1', kind, ...place, name, uid };
@@ -211,9 +174,6 @@ export function kubeAuthentications(options: AuthenticationsOptions): Authentica
       }
       referred.delete(key);
     },
-    async whenSynced(signal) {
-      await Promise.all(watches.map(each => each.whenSynced(signal)));
-    },
     registered() {
       const found = new Map<string, Registered>();
       for (const { kind, namespace: its } of all.values()) {
@@ -230,25 +190,7 @@ export function kubeAuthentications(options: AuthenticationsOptions): Authentica
       leading = true;
       for (const key of all.keys()) ask(key);
     },
-    async [Symbol.asyncDispose]() {
-      await Promise.all(watches.map(each => each[Symbol.asyncDispose]()));
-      await work[Symbol.asyncDispose]();
-    },
-  };
-}
-
-function keep(kind: Kind, { metadata, status = {} }: AuthenticationObject): Kept {
-  return {
-    kind,
-    namespace: metadata.namespace ?? '',
-    name: metadata.name,
-    uid: metadata.uid,
-    resourceVersion: metadata.resourceVersion,
-    generation: metadata.generation ?? 1,
-    finalizers: metadata.finalizers ?? [],
-    deleting: metadata.deletionTimestamp !== undefined,
-    scaledobjects: status.scaledobjects ?? '',
-    scaledjobs: status.scaledjobs ?? '',
+    [Symbol.asyncDispose]: () => work[Symbol.asyncDispose](),
   };
 }
 
@@ -257,7 +199,8 @@ const resourceOf = (kind: Kind): Resource =>
     ? resources.triggerAuthentications
     : resources.clusterTriggerAuthentications;
 
-const placeOf = ({ namespace, name }: Kept) => (namespace === '' ? { name } : { namespace, name });
+const placeOf = ({ namespace, name }: AuthenticationView) =>
+  namespace === '' ? { name } : { namespace, name };
 
 const keyOf = (kind: Kind, namespace: string, name: string) =>
   kind === 'TriggerAuthentication' ? `${kind}/${namespace}/${name}` : `${kind}//${name}`;

@@ -3,6 +3,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Job, World } from '../engine/ports.ts';
 import type { ScaledObject, Workload } from '../spec/workload.ts';
+import { authenticationWatch } from './authentication-watch.ts';
 import type { Authentications } from './authentications.ts';
 import { kubeAutoscalers } from './autoscalers.ts';
 import type { KubeClient } from './client.ts';
@@ -73,13 +74,14 @@ export function createCluster(options: ClusterOptions): Cluster {
   const discovery = kubeDiscovery({ client, clock });
   const targets = kubeTargets({ ...shared, discovery, onChange: options.onTarget });
   const autoscalers = kubeAutoscalers({ ...shared, version, onChange: options.onAutoscaler });
+  const authentications = authenticationWatch({ ...shared, labelSelector: options.authLabelSelector });
   const references = kubeReferences({
     ...shared,
+    authentications,
     discovery,
     clusterNamespace: options.clusterNamespace,
     restrictSecrets: options.restrictSecrets,
     tokenLifeMs: options.tokenLifeMs,
-    ...(options.authLabelSelector === undefined ? {} : { labelSelector: options.authLabelSelector }),
     onChange: options.onReference,
   });
   const { readResource } = kubeResourceUse({ client, targets });
@@ -93,6 +95,7 @@ export function createCluster(options: ClusterOptions): Cluster {
 
   const lifecycle = kubeLifecycle({
     ...shared,
+    authentications,
     version,
     instance: options.instance,
     ...(options.labelSelector === undefined ? {} : { labelSelector: options.labelSelector }),
@@ -155,7 +158,9 @@ export function createCluster(options: ClusterOptions): Cluster {
     flush: lifecycle.flush,
     async [Symbol.asyncDispose]() {
       await lifecycle[Symbol.asyncDispose]();
-      await Promise.all([targets, autoscalers, references].map(each => each[Symbol.asyncDispose]()));
+      await Promise.all(
+        [targets, autoscalers, references, authentications].map(each => each[Symbol.asyncDispose]()),
+      );
     },
   };
 }

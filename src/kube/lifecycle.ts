@@ -2,6 +2,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Job, JobRequest, World } from '../engine/ports.ts';
 import type { ScaledJob, ScaledObject, Workload } from '../spec/workload.ts';
+import type { AuthenticationWatch } from './authentication-watch.ts';
 import { type Authentications, kubeAuthentications } from './authentications.ts';
 import type { KubeClient } from './client.ts';
 import { type EventRecorder, eventRecorder } from './events.ts';
@@ -26,6 +27,7 @@ export interface LifecycleOptions {
   namespaces?: readonly string[];
   /** Only ScaledObjects and ScaledJobs with these labels are run. */
   labelSelector?: string;
+  authentications: AuthenticationWatch;
   /** What is wrong with a formula over these variables. */
   checkFormula: FormulaCheck;
   /** A workload, or a version of it with something in it that matters, is there to be run; told also before `lead`. */
@@ -73,7 +75,7 @@ export function kubeLifecycle(options: LifecycleOptions): Lifecycle {
   const stop = new AbortController();
   let leading = false;
   const events = eventRecorder({ ...shared, instance });
-  const authentications = kubeAuthentications({ ...shared, events });
+  const authentications = kubeAuthentications({ ...shared, watch: options.authentications, events });
   /** Versions whose earlier Jobs are to go. */
   const replaced = new Map<string, ScaledJob>();
   const status = statusWriter({
@@ -174,7 +176,7 @@ export function kubeLifecycle(options: LifecycleOptions): Lifecycle {
   return {
     events,
     async whenSynced(signal) {
-      const all = [workloads, jobs, authentications];
+      const all = [workloads, jobs, options.authentications];
       await Promise.all(all.map(each => each.whenSynced(signal)));
     },
     lead() {

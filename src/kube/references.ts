@@ -6,7 +6,7 @@ import type { Log } from '../base/log.ts';
 import { Secret } from '../base/secret.ts';
 import { descend } from '../spec/field-path.ts';
 import type { ScaledObject } from '../spec/workload.ts';
-import { authenticationSpecs } from './authentication-specs.ts';
+import type { AuthenticationWatch } from './authentication-watch.ts';
 import type { KubeClient } from './client.ts';
 import type { Discovery } from './discovery.ts';
 import { NamedObjects } from './named-objects.ts';
@@ -26,8 +26,7 @@ export interface ReferencesOptions {
   restrictSecrets?: boolean;
   /** How long tokens of ServiceAccounts live, in milliseconds; an hour unless told. */
   tokenLifeMs?: number;
-  /** Only TriggerAuthentications and ClusterTriggerAuthentications with these labels are looked at. */
-  labelSelector?: string;
+  authentications: AuthenticationWatch;
   /** Something that was asked for is there now, is another than it was, or is gone. */
   onChange(kind: string, namespace: string, name: string): void;
 }
@@ -51,7 +50,7 @@ interface ConfigMapObject extends KubeObject {
 const knownWithinMs = 10_000;
 const hourMs = 3_600_000;
 
-/** Follows TriggerAuthentications from now on; everything else is fetched when it is asked for. */
+/** Nothing is fetched before it is asked for. */
 export function kubeReferences(options: ReferencesOptions): KubeReferences {
   const { client, clock, log, namespaces, clusterNamespace, onChange } = options;
   const shared = { client, clock, log };
@@ -75,8 +74,15 @@ export function kubeReferences(options: ReferencesOptions): KubeReferences {
     namespaces: places,
     onChange: (namespace, name) => onChange('ServiceAccount', namespace, name),
   });
-  const { labelSelector } = options;
-  const authentications = authenticationSpecs({ ...shared, namespaces, labelSelector, onChange });
+  const { authentications } = options;
+  authentications.listen({
+    onSet(now, before) {
+      // Until the first lists are in nobody was told anything; a new status is no news.
+      const isNews = now.uid !== before?.uid || now.generation !== before.generation;
+      if (isNews && authentications.synced) onChange(now.kind, now.namespace, now.name);
+    },
+    onDelete: ({ kind, namespace, name }) => onChange(kind, namespace, name),
+  });
 
   async function known(signal: AbortSignal): Promise<void> {
     if (authentications.synced) return;
@@ -123,7 +129,7 @@ export function kubeReferences(options: ReferencesOptions): KubeReferences {
       requestToken(client, { namespace, name }, { lifeMs: options.tokenLifeMs ?? hourMs, signal }),
     async triggerAuthentication(namespace, name, signal) {
       await known(signal);
-      return authentications.get(namespace, name);
+      return authentications.spec(namespace, name);
     },
     async podTemplate(workload, signal) {
       return workload.kind === 'ScaledJob'
@@ -131,9 +137,7 @@ export function kubeReferences(options: ReferencesOptions): KubeReferences {
         : await targetTemplate(workload, signal);
     },
     async [Symbol.asyncDispose]() {
-      await Promise.all(
-        [secrets, configMaps, accounts, authentications].map(each => each[Symbol.asyncDispose]()),
-      );
+      await Promise.all([secrets, configMaps, accounts].map(each => each[Symbol.asyncDispose]()));
     },
   };
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { systemClock } from '../../src/base/clock.ts';
 import type { Log } from '../../src/base/log.ts';
 import type { Job, Report } from '../../src/engine/ports.ts';
+import { authenticationWatch } from '../../src/kube/authentication-watch.ts';
 import { kubeClient } from '../../src/kube/client.ts';
 import { loadKubeConfig } from '../../src/kube/kubeconfig.ts';
 import { kubeLifecycle, type Lifecycle, type LifecycleOptions } from '../../src/kube/lifecycle.ts';
@@ -55,10 +56,11 @@ export async function startLifecycle(
     writes.push(`${resource.kind} ${at.name} ${how.subresource ?? ''}`.trim());
     return patch(resource, at, body, how);
   };
+  const shared = { client, clock: systemClock, log };
+  const authentications = authenticationWatch({ ...shared, namespaces: over.namespaces });
   const lifecycle = kubeLifecycle({
-    client,
-    clock: systemClock,
-    log,
+    ...shared,
+    authentications,
     version: '1.2.3',
     instance: 'bed',
     checkFormula: () => [],
@@ -78,6 +80,7 @@ export async function startLifecycle(
     workload: key => heard.set.findLast(each => each.workload.key === key)?.workload,
     async [Symbol.asyncDispose]() {
       await lifecycle[Symbol.asyncDispose]();
+      await authentications[Symbol.asyncDispose]();
       await client[Symbol.asyncDispose]();
     },
   };

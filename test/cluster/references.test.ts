@@ -1,7 +1,10 @@
 import { afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLog } from '../../src/base/log.ts';
+import { type AuthenticationWatch, authenticationWatch } from '../../src/kube/authentication-watch.ts';
+import { kubeAuthentications } from '../../src/kube/authentications.ts';
 import { kubeDiscovery } from '../../src/kube/discovery.ts';
+import { eventRecorder } from '../../src/kube/events.ts';
 import { type KubeReferences, kubeReferences, type ReferencesOptions } from '../../src/kube/references.ts';
 import { clusterOf, until } from './bed.ts';
 import { addKind, type CountedClient, clientOf, deployment, storeScaledObject } from './kube-bed.ts';
@@ -10,6 +13,7 @@ const signal = AbortSignal.timeout(600_000);
 
 clusterOf('references in a cluster', {}, cluster => {
   let client: CountedClient;
+  let authentications: AuthenticationWatch;
   let references: KubeReferences;
   let changed: string[];
   let namespace: string;
@@ -26,22 +30,28 @@ clusterOf('references in a cluster', {}, cluster => {
   });
 
   afterEach(async () => {
-    await references[Symbol.asyncDispose]();
+    await end();
     await client[Symbol.asyncDispose]();
   });
 
-  async function begin(given: Partial<ReferencesOptions> = {}) {
+  async function begin(given: Partial<ReferencesOptions> = {}, labelSelector?: string) {
     changed = [];
+    const shared = { client, clock: systemClock, log: silentLog };
+    authentications = authenticationWatch({ ...shared, namespaces: given.namespaces, labelSelector });
     references = kubeReferences({
-      client,
-      clock: systemClock,
-      log: silentLog,
+      ...shared,
+      authentications,
       discovery: kubeDiscovery({ client, clock: systemClock }),
       clusterNamespace: 'default',
       onChange: (...what) => void changed.push(what.join('/')),
       ...given,
     });
     await references.whenSynced(signal);
+  }
+
+  async function end() {
+    await references[Symbol.asyncDispose]();
+    await authentications[Symbol.asyncDispose]();
   }
 
   const secret = (name: string, stringData: Record<string, string>) =>
@@ -105,7 +115,7 @@ clusterOf('references in a cluster', {}, cluster => {
   });
 
   it('reads no Secret of other namespaces where that is forbidden', async () => {
-    await references[Symbol.asyncDispose]();
+    await end();
     await begin({ restrictSecrets: true });
     await secret('login', { user: 'ada' });
 
@@ -118,7 +128,7 @@ clusterOf('references in a cluster', {}, cluster => {
   });
 
   it('looks into its own namespaces only where it has some', async () => {
-    await references[Symbol.asyncDispose]();
+    await end();
     await begin({ namespaces: [namespace] });
     await secret('login', { user: 'ada' });
 
@@ -174,13 +184,41 @@ clusterOf('references in a cluster', {}, cluster => {
       metadata: { name: 'a' },
     };
     await cluster().apply({ ...authentication, spec: { podIdentity: { provider: 'gcp' } } }, namespace);
-    await references[Symbol.asyncDispose]();
+    await end();
     await begin();
 
     expect(await references.triggerAuthentication(namespace, 'a', signal)).toEqual({
       podIdentity: { provider: 'gcp' },
     });
     expect(changed).toEqual([]);
+  });
+
+  it('leaves TriggerAuthentications with other labels to whoever they are for', async () => {
+    await end();
+    await begin({}, 'team=ours');
+    const shared = { client, clock: systemClock, log: silentLog };
+    await using events = eventRecorder({ ...shared, instance: 'bed' });
+    await using written = kubeAuthentications({ ...shared, events, watch: authentications });
+    written.lead();
+    const path = `/apis/keda.sh/v1alpha1/namespaces/${namespace}/triggerauthentications`;
+    for (const team of ['theirs', 'ours']) {
+      const metadata = { name: team, labels: { team } };
+      const spec = { podIdentity: { provider: 'gcp' } };
+      await cluster().apply(
+        { apiVersion: 'keda.sh/v1alpha1', kind: 'TriggerAuthentication', metadata, spec },
+        namespace,
+      );
+    }
+
+    const ours = await until(
+      () => cluster().get(`${path}/ours`),
+      found => found?.metadata.finalizers !== undefined,
+    );
+
+    expect(ours?.metadata.finalizers).toEqual(['finalizer.keda.sh']);
+    expect((await cluster().get(`${path}/theirs`))?.metadata.finalizers).toBeUndefined();
+    expect(await references.triggerAuthentication(namespace, 'theirs', signal)).toBeUndefined();
+    expect([...written.registered()]).toMatchObject([{ namespace, count: 1 }]);
   });
 
   it("finds the template of a target's pods", async () => {

@@ -4,6 +4,7 @@ import type { SecretStores } from '../../src/auth/stores.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { jwtClaims } from '../../src/base/jwt.ts';
 import { silentLog } from '../../src/base/log.ts';
+import { type AuthenticationWatch, authenticationWatch } from '../../src/kube/authentication-watch.ts';
 import { type KubeClient, kubeClient } from '../../src/kube/client.ts';
 import { kubeDiscovery } from '../../src/kube/discovery.ts';
 import { loadKubeConfig } from '../../src/kube/kubeconfig.ts';
@@ -19,6 +20,7 @@ const role = 'arn:aws:iam::1:role/orders';
 
 clusterOf('service accounts', {}, cluster => {
   let client: KubeClient;
+  let authentications: AuthenticationWatch;
   let references: KubeReferences;
   let stores: SecretStores;
   let changed: string[];
@@ -49,10 +51,12 @@ clusterOf('service accounts', {}, cluster => {
     const config = await loadKubeConfig({ file, environment: {}, home: '/' });
     client = kubeClient(config, { clock: systemClock, log: silentLog });
     changed = [];
+    authentications = authenticationWatch({ client, clock: systemClock, log: silentLog });
     references = kubeReferences({
       client,
       clock: systemClock,
       log: silentLog,
+      authentications,
       discovery: kubeDiscovery({ client, clock: systemClock }),
       clusterNamespace: 'default',
       onChange: (...what) => void changed.push(what.join('/')),
