@@ -17,11 +17,14 @@ const scaler = rabbitmq as unknown as Scaler;
 const delivery = rabbitmq.deliver as unknown as Delivery<unknown, unknown>;
 const { signal } = new AbortController();
 
+const tasksOf = ({ amqp }: RabbitServer) => ({
+  scaler,
+  given: () => ({ params: { host: amqp, queueName: 'tasks' } }),
+});
+
 /** One process of ours that delivers what is in `tasks`. */
 const start = (server: RabbitServer, world = modelWorld(systemClock), maxReplicaCount = 100) =>
-  startProcess({ scaler, given: () => ({ params: { host: server.amqp, queueName: 'tasks' } }) }, world, {
-    maxReplicaCount,
-  });
+  startProcess(tasksOf(server), world, { maxReplicaCount });
 
 /** Messages that wait, or are in somebody's hands: the totals are ahead of the statistics by a second. */
 async function left(server: RabbitServer, queue = 'tasks'): Promise<number> {
@@ -229,6 +232,32 @@ describe.skipIf(!rabbitInstalled)('messages of a real broker', () => {
 
       expect(claims.map(({ messageId }) => messageId)).toEqual(['a', 'b']);
       await emptied(server);
+    });
+
+    it('are not taken for equal ones without an id that were acknowledged before a crash', async () => {
+      const world = modelWorld(systemClock);
+      const nameless: Kind = { queue: plain.queue, idOf: () => ({}) };
+      await server.channel.assertQueue('tasks-poison', { durable: true });
+      await sent(['equal'], nameless);
+      const dying = await startProcess(tasksOf(server), world, {
+        dies: { at: 'updateTask', when: 'before' },
+      });
+      await dying.fill();
+      for (const { name } of world.jobs.values()) world.finish(name, 'succeeded');
+      await eventually(async () => dying.isDead());
+      await dying.kill();
+      const process = await start(server, world);
+      await sent(['equal'], nameless);
+      await process.fill();
+
+      await eventually(async () => (await loseConnections(server)) > 0);
+      await eventually(async () => (await server.channel.checkQueue('tasks')).messageCount === 1);
+      await process.fill();
+      for (const { name } of world.jobs.values()) world.finish(name, 'failed');
+      await eventually(async () => (await taken('tasks-poison')) !== undefined);
+
+      expect([...world.jobs.values()].map(({ state }) => state)).toEqual(['succeeded', 'failed']);
+      await process.end();
     });
 
     it('are lost with the connection, and with any receipt that is not of this process', async () => {

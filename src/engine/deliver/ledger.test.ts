@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { heldMessage, openLedger } from './ledger.ts';
+import { heldMessage, mayComeBack, openLedger } from './ledger.ts';
+import type { Outlet } from './outlet.ts';
 import type { MessageState } from './task-state.ts';
 
 function ledgerWith(...states: MessageState[]) {
@@ -40,4 +41,19 @@ it('counts tries from the last dead-lettering, and attempts from the first', () 
 
   expect(messages.map(ledger.tryOf)).toEqual([1, 2, 1, 2]);
   expect(ledger.nextAttempt('k')).toBe(5);
+});
+
+it('takes what comes back without a name for an open message first, and for one that succeeded last', () => {
+  const ledger = openLedger();
+  const outlet = {} as Outlet;
+  const states: MessageState[] = ['succeeded-lost', 'lost', 'acknowledged', 'running-lost', 'released'];
+  for (const state of states) {
+    const id = `~x.${state}`;
+    const known = { id, key: id, attempt: 1, outlet, receipt: 'r', extendAt: 0, claimedAt: 0, state };
+    ledger.addMessage(heldMessage(known));
+  }
+
+  const known = mayComeBack(ledger, outlet, '~x.').map(({ messageId }) => messageId);
+
+  expect(known).toEqual(['~x.running-lost', '~x.lost', '~x.released', '~x.succeeded-lost']);
 });

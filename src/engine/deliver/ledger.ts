@@ -165,16 +165,23 @@ export function settledOf(task: HeldTask): Task['settled'] {
 /** How long after its end a Job is kept for the sake of a message that may come back, in milliseconds: a day. */
 export const keepMs = 24 * 60 * 60 * 1000;
 
-/** Messages of an outlet that its source still has, or may have, whose id begins like this; each in its latest attempt. */
+/**
+ * Messages of an outlet that its source still has, or may have, whose id begins like this; each in its latest attempt.
+ * Those that are open come first, and those whose Job has succeeded last: most likely the source was told of these, and
+ * we did not hear that it heard.
+ */
 export function mayComeBack(ledger: Ledger, outlet: Outlet, idPrefix: string): KnownMessage[] {
-  const found: KnownMessage[] = [];
+  const found: HeldMessage[] = [];
   for (const message of ledger.messages()) {
-    const { id, key, state, receipt } = message;
-    if (message.outlet !== outlet || !id.startsWith(idPrefix) || isGone(state)) continue;
-    if (ledger.decisive(key) === message) found.push({ messageId: id, receipt });
+    if (message.outlet !== outlet || !message.id.startsWith(idPrefix) || isGone(message.state)) continue;
+    if (ledger.decisive(message.key) === message) found.push(message);
   }
-  return found;
+  return found.sort(byDoubt).map(({ id, receipt }) => ({ messageId: id, receipt }));
 }
+
+const byDoubt = (one: HeldMessage, other: HeldMessage) => doubt(one.state) - doubt(other.state);
+
+const doubt = (state: MessageState) => (isUnfinished(state) ? 0 : hasSucceeded(state) ? 2 : 1);
 
 const isGone = (state: MessageState) =>
   state === 'acknowledged' || state === 'dead-lettered' || state === 'forgotten';
