@@ -201,6 +201,28 @@ export function windowedContract(source: PartitionedSource): void {
       expect((await faultFrom(queue.acknowledge(strange))).code).toBe('MESSAGE_LOST');
     });
 
+    it('hands out no more than 10,000 beyond one that is not done, and the rest after that', async () => {
+      const texts = Array.from({ length: 10_002 }, (_, n) => String(n));
+      await send(0, ...texts);
+      await using queue = await opened();
+      const claims: Claim[] = [];
+      const claimAll = async () => {
+        for (let got = 1; got > 0; ) {
+          const some = await queue.claim(20_000);
+          got = some.length;
+          claims.push(...some);
+        }
+      };
+
+      await claimAll();
+      const before = claims.length;
+      await queue.acknowledge(named(claims, '0'));
+      await claimAll();
+
+      expect([before, claims.length]).toEqual([10_000, 10_001]);
+      expect(new Set(claims.map(text)).size).toBe(10_001);
+    });
+
     it('goes on from where the group was set back to', async () => {
       await send(0, 'a', 'b', 'c');
       await using queue = await opened();
