@@ -151,6 +151,10 @@ describe.skipIf(!redisInstalled)('redis, against a real server', () => {
       expect(fault.message).not.toMatch(/quite wrong|the right one/);
     });
 
+    it('looks at the first address alone', async () => {
+      expect(await readOnce(listAt(`${redis.address},no address`, 'not-there'))).toBe(0);
+    });
+
     it('comes in with a password where none is asked for', async () => {
       await redis.send('RPUSH', 'open-to-all', 'a');
 
@@ -200,8 +204,11 @@ describe.skipIf(!redisInstalled)('redis, against a real server', () => {
       expect(unknown.code).toBe('SOURCE_UNREACHABLE');
     });
 
-    it('says that a certificate cannot be used', async () => {
-      const bound = tls({ enableTLS: 'true' }, { cert: 'nonsense', key: 'nonsense' }, redis.address);
+    it.each([
+      ['certificate', { cert: 'nonsense', key: 'nonsense' }],
+      ['authority', { ca: 'nonsense' }],
+    ])('says that the %s cannot be used', async (_what, auth) => {
+      const bound = tls({ enableTLS: 'true', unsafeSsl: 'true' }, auth, redis.address);
 
       expect(await faultFrom(readOnce(bound))).toMatchObject({ code: 'PARAM_INVALID' });
     });

@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
 import { Fault } from '../../base/errors.ts';
 import { fingerprint, Secret } from '../../base/secret.ts';
@@ -223,6 +224,8 @@ function tlsOptions(
 export function requireUsableTls(tls: TlsOptions | undefined): void {
   if (tls === undefined) return;
   try {
+    // Node overlooks an authority that is none.
+    if (tls.ca !== undefined) new X509Certificate(tls.ca);
     createSecureContext({
       ...(tls.ca === undefined ? {} : { ca: tls.ca }),
       ...(tls.cert === undefined ? {} : { cert: tls.cert }),

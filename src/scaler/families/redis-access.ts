@@ -177,7 +177,9 @@ export async function openRedis(access: RedisAccess, context: OpenContext): Prom
     password: access.password,
     database: access.databaseIndex,
   };
-  const addresses = access.address.map(text => parseAddress(text, deployment === 'sentinel' ? 26379 : 6379));
+  // A server alone is the first one; nobody looks at more.
+  const texts = deployment === 'server' ? access.address.slice(0, 1) : access.address;
+  const addresses = texts.map(text => parseAddress(text, deployment === 'sentinel' ? 26379 : 6379));
   const [first] = addresses;
   if (first === undefined) throw new Fault('PARAM_INVALID', 'there is no address to connect to');
   switch (deployment) {
