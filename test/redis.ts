@@ -10,7 +10,8 @@ import { answerOf } from '../src/scaler/families/redis.ts';
 import { connectRedis, type RedisEntry, type RedisLink } from '../src/scaler/families/redis-link.ts';
 import type { Reply } from '../src/scaler/families/resp.ts';
 import { authority, clientCertificate, clientKey, serverCertificate, serverKey } from './certificates.ts';
-import { closedPort } from './misbehaving-http.ts';
+import { closedPort, tcpServer } from './misbehaving-http.ts';
+import type { Served } from './scaler-contract.ts';
 
 /** Whether Debian's redis-server and redis-sentinel are installed: without them these tests are skipped. */
 export const redisInstalled = ['redis-server', 'redis-sentinel'].every(
@@ -244,5 +245,34 @@ function together(servers: readonly RedisServer[]) {
     stop: () => all(server => server.stop()),
     restart: () => all(server => server.restart()),
     [Symbol.asyncDispose]: () => all(server => server[Symbol.asyncDispose]()),
+  };
+}
+
+/**
+ * A server, all alone a cluster and its own sentinel, that says this number of whatever is counted, as it is or in
+ * what is said of a group of consumers.
+ */
+export async function sayingRedis(number: string): Promise<Served & { address: string }> {
+  const server = await tcpServer(socket =>
+    socket.on('data', chunk => {
+      const { localPort: port } = socket;
+      const here = `$9\r\n${host}\r\n:${port}\r\n`;
+      const answers: Record<string, string> = {
+        TYPE: '+list\r\n',
+        LLEN: `:${number}\r\n`,
+        XLEN: `:${number}\r\n`,
+        CLUSTER: `*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n${here}`,
+        SENTINEL: `*2\r\n$9\r\n${host}\r\n$${String(port).length}\r\n${port}\r\n`,
+        ROLE: '*1\r\n$6\r\nmaster\r\n',
+      };
+      // Each command begins with how many words it has, and that with how many bytes.
+      for (const [, command = ''] of chunk.toString('latin1').matchAll(/\*\d+\r\n\$\d+\r\n(\S+)\r\n/g)) {
+        socket.write(answers[command] ?? '+OK\r\n');
+      }
+    }),
+  );
+  return {
+    address: `${server.host}:${server.port}`,
+    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
   };
 }

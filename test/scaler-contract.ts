@@ -22,7 +22,7 @@ import {
   tcpServer,
 } from './misbehaving-http.ts';
 import { noTokens } from './no-tokens.ts';
-import { enduranceCases } from './scaler-endurance.ts';
+import { enduranceCases, reader } from './scaler-endurance.ts';
 
 /** Parameters of a trigger by where they come from. */
 export interface Given {
@@ -65,9 +65,13 @@ const httpCases = [
 ] as const;
 /** Cases that are nothing but HTTP, or that each protocol has its own way to. */
 const httpOnly: readonly string[] = ['refused', 'notFound', 'busy', 'failed', 'empty', 'tooLarge'];
+const serverCases = ['wrong', 'missing', 'numbers'] as const;
 const networkCases = ['silence', 'abort', 'connectionRefused', 'unknownName', 'leaks'] as const;
 
-export type ContractCase = (typeof httpCases)[number] | (typeof networkCases)[number];
+export type ContractCase =
+  | (typeof httpCases)[number]
+  | (typeof networkCases)[number]
+  | (typeof serverCases)[number];
 
 export interface ScalerContract extends Given {
   /** Starts a real server, or the stand-in that is the nearest to one. */
@@ -86,7 +90,15 @@ export interface ScalerContract extends Given {
   /** Cases that cannot happen to this scaler, each with the reason. */
   cannot?: Partial<Record<ContractCase, string>>;
   /** Outcomes that differ: a code, or the number that is read. */
-  outcomes?: Partial<Record<'empty' | 'notFound' | 'hangsUp', FaultCode | number>>;
+  outcomes?: Partial<Record<'empty' | 'notFound' | 'hangsUp' | 'missing', FaultCode | number>>;
+  /** Credentials that the real server refuses. Its absence is a case that cannot be. */
+  wrong?(served: Served): Given;
+  /** What leads to a queue, topic, table or group that is not there. Its absence is a case that cannot be. */
+  missing?(served: Served): Given;
+  /** A server that says this number. Its absence is a case that cannot be. */
+  saying?(number: string): Promise<Served>;
+  /** Whether any number may be measured, also one below zero; unless told, only a count of things. */
+  measures?: boolean;
   /** Of two thousand opens and closes, which read as well; every one unless told. */
   readEvery?: number;
 }
@@ -231,9 +243,71 @@ export function scalerContract(scaler: AnyScaler, contract: ScalerContract): voi
     parameterCases(scaler, contract, merged, context);
     const { at } = contract;
     if (at !== undefined) {
+      answerCases({ contract, bound, open });
       networkContract({ contract, bound: where => bound(at(where)), open });
     }
   });
+}
+
+interface ServerContract {
+  contract: ScalerContract;
+  bound(...parts: Given[]): BoundRead;
+  open: Partial<OpenContext>;
+}
+
+/** What a server says on purpose. */
+function answerCases({ contract, bound, open }: ServerContract): void {
+  const { cannot = {}, outcomes = {}, wrong, missing, saying, measures = false } = contract;
+
+  async function outcomeOf(how: (served: Served) => Given) {
+    await using served = await contract.serve();
+    await served.fill?.(contract.fill ?? contract.expect);
+    const what = how(served);
+    const secrets = Object.values({ ...contract.auth, ...what.auth }).filter(text => text.length > 5);
+    try {
+      return { outcome: await readOnce(bound(served, what), { open }), message: '', secrets };
+    } catch (thrown) {
+      if (thrown instanceof Fault) return { outcome: thrown.code, message: thrown.message, secrets };
+      throw thrown;
+    }
+  }
+
+  if (cannot.wrong === undefined) {
+    it('is refused with wrong credentials, and shows none', async () => {
+      const { outcome, message, secrets } = await outcomeOf(given(wrong));
+
+      expect(outcome).toBe('SOURCE_REFUSED');
+      for (const secret of secrets) expect(message).not.toContain(secret);
+    });
+  }
+
+  if (cannot.missing === undefined) {
+    it('does not take what is missing for what is empty', async () => {
+      const { outcome } = await outcomeOf(given(missing));
+
+      expect(outcome).toBe(outcomes.missing ?? 'SOURCE_NOT_FOUND');
+    });
+  }
+
+  if (cannot.numbers === undefined) {
+    it.each([
+      ['-5', measures ? -5 : 'SOURCE_ANSWER_INVALID'],
+      ['9223372036854775808', measures ? 2 ** 63 : 'SOURCE_ANSWER_INVALID'],
+      ['1e400', 'SOURCE_ANSWER_INVALID'],
+      ['NaN', 'SOURCE_ANSWER_INVALID'],
+    ])('is told %s, which is %s', async (number, outcome) => {
+      await using served = await given(saying)(number);
+      await using engine = reader(bound(served), { open, now });
+
+      expect(await engine.outcome()).toBe(outcome);
+    });
+  }
+}
+
+/** @throws where a case has nothing to try, and no reason for that */
+function given<T>(what: T | undefined): T {
+  if (what === undefined) throw new Error('the contract says neither how to try this nor why it cannot be');
+  return what;
 }
 
 function parameterCases(

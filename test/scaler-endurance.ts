@@ -4,10 +4,10 @@ import { expect, it, vi } from 'vitest';
 import { manualClock } from '../src/base/clock.ts';
 import { Fault } from '../src/base/errors.ts';
 import { silentLog } from '../src/base/log.ts';
+import { Readings } from '../src/engine/readings.ts';
 import { Sources } from '../src/engine/sources.ts';
 import type { BoundRead } from '../src/scaler/bind.ts';
 import type { OpenContext } from '../src/scaler/context.ts';
-import type { Measure } from '../src/scaler/define.ts';
 import { noTokens } from './no-tokens.ts';
 import { type ScalerContract, type Served, until } from './scaler-contract.ts';
 
@@ -67,26 +67,8 @@ export function enduranceCases({ contract, bound, readOnce, openOnce, open, now 
     await using served = await filled();
     const { stop, restart } = served;
     if (stop === undefined || restart === undefined) throw new Error('the server cannot be restarted');
-    const trigger = bound(served);
-    const clock = manualClock(now);
-    await using sources = new Sources({
-      clock,
-      log: silentLog,
-      random: () => 0.5,
-      tokens: open.tokens ?? noTokens,
-      http: open.http ?? {},
-      cluster: { get: () => Promise.reject(new Fault('NOT_SUPPORTED', 'there is no cluster here')) },
-      clientName: 'eventide',
-      stop: new AbortController().signal,
-    });
-    sources.retain(trigger);
-    const read = async () => {
-      const measure = (await sources.use(trigger, context =>
-        trigger.scaler.read(trigger.params, context),
-      )) as Measure;
-      return typeof measure === 'number' ? measure : measure.value;
-    };
-    const outcome = () => read().catch((thrown: unknown) => (thrown instanceof Fault ? thrown.code : thrown));
+    await using engine = reader(bound(served), { open, now });
+    const { clock, outcome } = engine;
 
     const before = await outcome();
     await stop();
@@ -108,6 +90,32 @@ export function enduranceCases({ contract, bound, readOnce, openOnce, open, now 
     // Unknown until it is known, and nothing else.
     expect(after.filter(each => typeof each === 'number')).toEqual([value]);
   }, 120_000);
+}
+
+/** Reads as the engine does, which is more than the scaler: it opens anew what failed, and takes no infinity. */
+export function reader(trigger: BoundRead, { open, now }: { open: Partial<OpenContext>; now: number }) {
+  const clock = manualClock(now);
+  const sources = new Sources({
+    clock,
+    log: silentLog,
+    random: () => 0.5,
+    tokens: open.tokens ?? noTokens,
+    http: open.http ?? {},
+    cluster: { get: () => Promise.reject(new Fault('NOT_SUPPORTED', 'there is no cluster here')) },
+    clientName: 'eventide',
+    stop: new AbortController().signal,
+  });
+  sources.retain(trigger);
+  const readings = new Readings(sources, clock);
+  return {
+    clock,
+    /** A number, or the code of the fault in place of one. */
+    async outcome() {
+      const reading = await readings.read(trigger);
+      return reading.ok ? reading.value : reading.fault.code;
+    },
+    [Symbol.asyncDispose]: () => sources[Symbol.asyncDispose](),
+  };
 }
 
 /** What keeps this process alive, by kind, and how many files and sockets it has open. */

@@ -54,6 +54,9 @@ describe.skipIf(!kafkaInstalled)('apache-kafka, against a real broker', () => {
     // A login by SCRAM over TLS takes the broker 20 ms.
     readEvery: 10,
     alsoRequired: ['username', 'password'],
+    wrong: () => ({ auth: { password: 'quite wrong' } }),
+    missing: () => ({ params: { topic: 'nowhere' } }),
+    cannot: { numbers: 'a broker says where a group is, not how far behind: tried with its offsets' },
     at: ({ url, host, port }) => ({
       params: { bootstrapServers: `${host}:${port}`, tls: url.startsWith('https') ? 'enable' : 'disable' },
     }),

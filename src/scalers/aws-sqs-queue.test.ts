@@ -68,6 +68,13 @@ describe.skipIf(!motoInstalled)('aws-sqs-queue, against a real server', () => {
     auth: keys,
     alsoRequired: ['awsAccessKeyID', 'awsSecretAccessKey'],
     expect: 3,
+    missing: () => ({ params: { queueURL: 'nowhere' } }),
+    async saying(number) {
+      const counts = `"ApproximateNumberOfMessages":"${number}","ApproximateNumberOfMessagesNotVisible":"0"`;
+      const server = await httpServer((_req, res) => res.end(`{"Attributes":{${counts}}}`));
+      return Object.assign(server, { params: { awsEndpoint: server.url } });
+    },
+    cannot: { wrong: 'this server takes anybody unless told otherwise: tried below' },
     at: ({ url }) => ({ params: { awsEndpoint: url } }),
   });
 

@@ -71,7 +71,7 @@ export default defineScaler({
     const counts = (answer['Attributes'] ?? {}) as Readonly<Record<string, unknown>>;
     return attributes.reduce((sum, name) => {
       const count = counts[name];
-      if (typeof count === 'string' && /^\d+$/.test(count)) return sum + Number(count);
+      if (typeof count === 'string' && /^\d{1,15}$/.test(count)) return sum + Number(count);
       const what = `queue "${queueName}" at ${context.conn.name}`;
       throw new Fault('SOURCE_ANSWER_INVALID', `${what} did not say its ${name}`);
     }, 0);

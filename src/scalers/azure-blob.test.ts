@@ -132,6 +132,11 @@ scalerContract(scaler, {
   params: { blobContainerName: 'pictures' },
   alsoRequired: ['connection'],
   expect: 3,
+  wrong: ({ auth: { connection = '' } = {} }) => ({
+    auth: { connection: connection.replace(/AccountKey=[^;]+/, 'AccountKey=d3Jvbmc=') },
+  }),
+  missing: () => ({ params: { blobContainerName: 'nowhere' } }),
+  cannot: { numbers: 'it counts names, and is told no number' },
   at: ({ url }) => ({
     auth: { connection: `BlobEndpoint=${url}/mine;AccountName=mine;AccountKey=c2VjcmV0IGtleQ==` },
   }),

@@ -286,6 +286,21 @@ describe('refusals', () => {
     expect(fault.message).not.toContain('another key');
   });
 
+  it.each([
+    ['first', -5n, 3n],
+    ['last', 0n, -5n],
+    ['last one, as small as can be', 0n, -(2n ** 63n)],
+  ])('takes no number below zero for the %s event', async (_title, first, last) => {
+    const hub = hubWith([0n, 4n], [first, last]);
+
+    const fault = await faultFrom(readOnce(triggerOf({ eventHubName: hub })));
+
+    expect(fault).toMatchObject({
+      code: 'SOURCE_ANSWER_INVALID',
+      message: expect.stringContaining('partition 1'),
+    });
+  });
+
   it('names the hub that is missing', async () => {
     const fault = await faultFrom(readOnce(triggerOf({ eventHubName: 'nowhere' })));
 
@@ -585,6 +600,9 @@ scalerContract(scaler, {
   alsoRequired: ['connection', 'storageConnection', 'eventHubName'],
   expect: 5,
   protocol: 'tcp',
+  wrong: () => ({ auth: auth(hubs.connectionStringOf(Buffer.from('another key').toString('base64'))) }),
+  missing: () => ({ params: { eventHubName: 'nowhere' } }),
+  cannot: { numbers: 'a hub says which events it has, not how many: tried below' },
   at: ({ url, host, port }) => ({
     auth: {
       connection: `Endpoint=sb://${host}:${port}/;SharedAccessKeyName=${eventHubsKey.name};SharedAccessKey=${eventHubsKey.key}${url.startsWith('https') ? '' : ';UseDevelopmentEmulator=true'}`,

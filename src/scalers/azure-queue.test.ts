@@ -12,6 +12,7 @@ import {
 } from '@azure/storage-queue';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Azurite, azuriteAccount, startAzurite } from '../../test/azurite.ts';
+import { httpServer } from '../../test/misbehaving-http.ts';
 import { bind, faultFrom, mustBind, openContext, scalerContract } from '../../test/scaler-contract.ts';
 import { Fault } from '../base/errors.ts';
 import type { ReadContext } from '../scaler/context.ts';
@@ -440,6 +441,18 @@ scalerContract(scaler, {
   params: { queueName: 'orders' },
   alsoRequired: ['connection'],
   expect: 3,
+  wrong: ({ auth: { connection = '' } = {} }) => ({
+    auth: { connection: connection.replace(/AccountKey=[^;]+/, 'AccountKey=d3Jvbmc=') },
+  }),
+  missing: () => ({ params: { queueName: 'nowhere' } }),
+  async saying(number) {
+    const server = await httpServer((_req, res) => {
+      res.setHeader('x-ms-approximate-messages-count', number);
+      res.end();
+    });
+    const connection = `QueueEndpoint=${server.url}/mine;AccountName=mine;AccountKey=c2VjcmV0IGtleQ==`;
+    return Object.assign(server, { auth: { connection } });
+  },
   at: ({ url }) => ({
     auth: { connection: `QueueEndpoint=${url}/mine;AccountName=mine;AccountKey=c2VjcmV0IGtleQ==` },
   }),

@@ -146,7 +146,7 @@ export default defineScaler({
     const path = [queueName];
     const answer = await context.conn.send({ method: 'GET', path, query: { comp: 'metadata' } }, context);
     const count = answer.headers['x-ms-approximate-messages-count'];
-    if (typeof count === 'string' && /^\d+$/.test(count)) return Number(count);
+    if (typeof count === 'string' && /^\d{1,15}$/.test(count)) return Number(count);
     throw new Fault(
       'SOURCE_ANSWER_INVALID',
       `${context.conn.nameOf(path)} did not say how many messages it has`,

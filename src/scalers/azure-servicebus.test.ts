@@ -352,6 +352,16 @@ scalerContract(scaler, {
   auth: { connection: 'none' },
   expect: 4,
   alsoRequired: ['queueName', 'connection'],
+  wrong: ({ auth: { connection = '' } = {} }) => ({
+    auth: { connection: connection.replace(/SharedAccessKey=[^;]+/, `SharedAccessKey=${secret}`) },
+  }),
+  missing: () => ({ params: { queueName: 'nowhere' } }),
+  async saying(active) {
+    const served = await startServiceBus({ now: () => now });
+    served.addQueue('orders', { counts: { active } });
+    const auth = { connection: served.connectionString() };
+    return { auth, [Symbol.asyncDispose]: () => served[Symbol.asyncDispose]() };
+  },
   at: ({ url, host, port }) => ({
     auth: {
       connection: `Endpoint=sb://${host}:${port}/;SharedAccessKeyName=mine;SharedAccessKey=${secret}${url.startsWith('https') ? '' : ';UseDevelopmentEmulator=true'}`,

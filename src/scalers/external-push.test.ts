@@ -20,7 +20,14 @@ scalerContract(externalPush, {
   expect: 12,
   at: ({ host, port }) => ({ params: { scalerAddress: `${host}:${port}` } }),
   protocol: 'tcp',
+  saying: number =>
+    startExternal({
+      values: [number === '-5' ? { metricValue: -5 } : { metricValueFloat: Number(number) }],
+    }),
+  measures: true,
   cannot: {
+    wrong: 'who is let in is for the server to say: tried with its statuses',
+    missing: 'what is there is for the server to say: tried with its statuses',
     garbage: 'eight bytes are not a whole frame, so that more is waited for: tried with external',
     tlsFailure: 'the address says nothing of TLS: tried with external',
   },

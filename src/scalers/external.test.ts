@@ -29,7 +29,14 @@ scalerContract(external, {
   expect: 12,
   at: ({ host, port }) => ({ params: { scalerAddress: `${host}:${port}` } }),
   protocol: 'tcp',
+  saying: number =>
+    startExternal({
+      values: [number === '-5' ? { metricValue: -5 } : { metricValueFloat: Number(number) }],
+    }),
+  measures: true,
   cannot: {
+    wrong: 'who is let in is for the server to say: tried with its statuses',
+    missing: 'what is there is for the server to say: tried with its statuses',
     garbage: 'eight bytes are not a whole frame, so that more is waited for: tried with more',
     tlsFailure: 'the address says nothing of TLS: tried with external',
   },
@@ -245,15 +252,17 @@ describe('an external scaler with TLS', () => {
     expect((await faultFrom(measureOnce(bound))).code).toBe('SOURCE_UNREACHABLE');
   });
 
-  it('says so when the certificates cannot be read', async () => {
-    const auth = { tlsClientCert: 'no certificate', tlsClientKey: 'no key' };
-    const bound = mustBind(external, { params: { scalerAddress: '127.0.0.1:1' }, auth });
+  it.each([[{ tlsClientCert: 'no certificate', tlsClientKey: 'no key' }], [{ caCert: 'no certificate' }]])(
+    'says so when it cannot be reached with %j',
+    async auth => {
+      const bound = mustBind(external, { params: { scalerAddress: '127.0.0.1:1' }, auth });
 
-    const fault = await faultFrom(measureOnce(bound));
+      const fault = await faultFrom(measureOnce(bound));
 
-    expect(fault.code).toBe('PARAM_INVALID');
-    expect(fault.message).not.toContain('no key');
-  });
+      expect(fault.code).toBe('PARAM_INVALID');
+      expect(fault.message).not.toContain('no key');
+    },
+  );
 });
 
 describe.skipIf(!(await hasGo()))('an external scaler in Go, with the code that KEDA generates', () => {

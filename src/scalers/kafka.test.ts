@@ -90,6 +90,9 @@ describe.skipIf(!kafkaInstalled)('kafka, against a real broker', () => {
     auth: user,
     expect: 3,
     alsoRequired: ['username', 'password'],
+    wrong: () => ({ auth: { password: 'quite wrong' } }),
+    missing: () => ({ params: { topic: 'nowhere' } }),
+    cannot: { numbers: 'a broker says where a group is, not how far behind: tried with its offsets' },
     at: ({ url, host, port }) => ({
       params: { bootstrapServers: `${host}:${port}`, tls: url.startsWith('https') ? 'enable' : 'disable' },
     }),

@@ -25,6 +25,10 @@ scalerContract(metricsApi, {
   auth: { apiKey: 'the secret key' },
   at: ({ url }) => ({ params: { url: `${url}/stats` } }),
   expect: 12,
+  missing: () => ({ params: { valueLocation: 'nowhere' } }),
+  saying: number => api(`{"components":{"worker":{"tasks":${number}}}}`),
+  measures: true,
+  cannot: { wrong: 'the test has no server of its own that checks them: tried by status' },
 });
 
 const given = (params: Record<string, string>) => ({

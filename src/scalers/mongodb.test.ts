@@ -6,6 +6,7 @@ import { authority, clientCertificate, clientKey } from '../../test/certificates
 import { hasGo } from '../../test/cluster/binaries.ts';
 import { type FerretServer, startFerretdb } from '../../test/ferretdb.ts';
 import { tcpServer } from '../../test/misbehaving-http.ts';
+import { countingMongo } from '../../test/mongo-peer.ts';
 import {
   bind,
   faultFrom,
@@ -150,6 +151,16 @@ describe.skipIf(!(await hasGo()))('mongodb, against FerretDB', () => {
     auth: login,
     alsoRequired: ['host', 'port', 'username', 'password'],
     expect: 3,
+    wrong: () => ({ auth: { password: 'quite wrong' } }),
+    missing: () => ({ params: { collection: 'nowhere' } }),
+    // As MongoDB itself has it.
+    outcomes: { missing: 0 },
+    async saying(number) {
+      const server = await countingMongo(Number(number));
+      return Object.assign(server, {
+        auth: { connectionString: `mongodb://${server.host}:${server.port}/?directConnection=true` },
+      });
+    },
     at: ({ host, port }) => ({ params: { host, port: String(port) } }),
     cannot: {
       garbage: 'the client library drops what it cannot read and says nothing of it; tried below',

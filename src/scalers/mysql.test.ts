@@ -113,6 +113,14 @@ CREATE FUNCTION shop.note() RETURNS int MODIFIES SQL DATA BEGIN INSERT INTO shop
     auth: { password: 'hunter2-hunter2' },
     alsoRequired: ['host'],
     expect: 4,
+    wrong: () => ({ auth: { password: 'quite wrong' } }),
+    missing: () => ({ params: { query: 'SELECT COUNT(*) FROM nowhere' } }),
+    saying: async number => ({
+      params: { host: server.host, port: String(server.port), query: `SELECT '${number}'` },
+      auth: { password: 'pässword' },
+      async [Symbol.asyncDispose]() {},
+    }),
+    measures: true,
     at: ({ host, port }) => ({ params: { host, port: String(port) } }),
     cannot: {
       hangsUp: 'the server speaks first; tried below',

@@ -80,7 +80,22 @@ describe.skipIf(!natsInstalled)('nats-jetstream, against a real server', () => {
         ...(url.startsWith('https') ? { useHttps: 'true' } : {}),
       },
     }),
-    cannot: { tooLarge: 'an account may have more consumers than 10 MB can tell of; see below' },
+    missing: () => ({ params: { consumer: 'none' } }),
+    async saying(number) {
+      const consumer = `{"name":"workers","num_pending":${number},"num_ack_pending":0}`;
+      const stream = `{"name":"ORDERS","consumer_detail":[${consumer}]}`;
+      const account = `{"name":"$G","id":"$G","stream_detail":[${stream}]}`;
+      const server = await httpServer((_req, res) =>
+        res.end(`{"server_id":"N","account_details":[${account}]}`),
+      );
+      return Object.assign(server, {
+        params: { natsServerMonitoringEndpoint: `${server.host}:${server.port}` },
+      });
+    },
+    cannot: {
+      wrong: 'the port for monitoring takes anybody',
+      tooLarge: 'an account may have more consumers than 10 MB can tell of; see below',
+    },
   });
 
   it('counts what waits and what was handed out, not what was acknowledged', async () => {

@@ -149,6 +149,13 @@ describe.skipIf(!postgresInstalled)('postgresql, against a real server', () => {
     auth: { password: 'hunter2-hunter2' },
     alsoRequired: ['targetQueryValue', 'host', 'port', 'userName', 'dbName', 'sslmode'],
     expect: 4,
+    wrong: () => ({ auth: { password: 'quite wrong' } }),
+    missing: () => ({ params: { query: 'SELECT count(*) FROM nowhere' } }),
+    saying: async number => ({
+      params: { ...at(server), query: `SELECT '${number}'` },
+      async [Symbol.asyncDispose]() {},
+    }),
+    measures: true,
     at: ({ host, port }) => ({ params: { host, port: String(port) } }),
     cannot: { tlsFailure: 'TLS starts within the protocol; tried below' },
   });
@@ -162,7 +169,6 @@ describe.skipIf(!postgresInstalled)('postgresql, against a real server', () => {
       ['SELECT 1e-3::float8', 0.001],
       ['SELECT 9007199254740993::bigint', 9_007_199_254_740_992],
       ["SELECT '12'::text", 12],
-      ["SELECT '-1_000.5e1'::text", -10_005],
       ["SELECT '-1_000.5e1'::text", -10_005],
       ['SELECT n FROM generate_series(1, 100000) AS n ORDER BY n DESC', 100_000],
       ['WITH t AS (SELECT 2 AS n) SELECT n FROM t -- and nothing else', 2],

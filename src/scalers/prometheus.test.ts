@@ -52,6 +52,15 @@ scalerContract(prometheus, {
   auth: { bearerToken: 'very-secret-token', customAuthHeader: 'X-Tenant', customAuthValue: 'tenant secret' },
   at: ({ url }) => ({ params: { serverAddress: url } }),
   expect: 4,
+  saying: async number => {
+    const told = await server(vector(number));
+    return Object.assign(told, { params: { ...told.params, ignoreNullValues: 'false' } });
+  },
+  measures: true,
+  cannot: {
+    wrong: 'the test has no server of its own that checks them: tried by status',
+    missing: 'a query without data is tried below',
+  },
 });
 
 const given = (params: Record<string, string> = {}) => ({
@@ -79,6 +88,7 @@ describe('an answer', () => {
     ['of an element without a value', noValue, 0, 'SOURCE_ANSWER_INVALID'],
     ['of null', vector(null), 0, 'SOURCE_ANSWER_INVALID'],
     ['of NaN', vector('NaN'), 0, 'SOURCE_ANSWER_INVALID'],
+    ['of too large a number', vector('1e400'), 'SOURCE_ANSWER_INVALID', 'SOURCE_ANSWER_INVALID'],
     ['of infinity', vector('+Inf'), 0, 'SOURCE_ANSWER_INVALID'],
     ['of several elements', vector('1', '2'), 'SOURCE_ANSWER_INVALID', 'SOURCE_ANSWER_INVALID'],
     ['of a matrix', matrix, 'SOURCE_ANSWER_INVALID', 'SOURCE_ANSWER_INVALID'],

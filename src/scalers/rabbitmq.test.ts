@@ -109,6 +109,9 @@ describe.skipIf(!rabbitInstalled)('rabbitmq, against a real broker', () => {
       params: { queueName: 'orders' },
       auth: counter,
       expect: 3,
+      wrong: () => ({ auth: { password: 'quite wrong' } }),
+      missing: () => ({ params: { queueName: 'nowhere' } }),
+      cannot: { numbers: 'AMQP has 32 bits without a sign for a count' },
       at: ({ url, host, port }) => ({
         params: { host: `${url.startsWith('https') ? 'amqps' : 'amqp'}://${host}:${port}/` },
       }),
@@ -271,6 +274,14 @@ describe.skipIf(!rabbitInstalled)('rabbitmq, against a real broker', () => {
       params: { queueName: 'orders' },
       auth: counter,
       expect: 3,
+      wrong: () => ({ auth: { password: 'quite wrong' } }),
+      missing: () => ({ params: { queueName: 'nowhere' } }),
+      async saying(number) {
+        const server = await httpServer((_req, res) =>
+          res.end(`{"messages":${number},"messages_ready":0,"messages_unacknowledged":0}`),
+        );
+        return Object.assign(server, { params: { host: server.url } });
+      },
       at: ({ url }) => ({ params: { host: url } }),
     });
 

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type RedisGroup, redisInstalled, startCluster } from '../../test/redis.ts';
+import { type RedisGroup, redisInstalled, sayingRedis, startCluster } from '../../test/redis.ts';
 import { mustBind, readOnce, scalerContract } from '../../test/scaler-contract.ts';
 import scaler from './redis-cluster-streams.ts';
 
@@ -43,6 +43,14 @@ describe.skipIf(!redisInstalled)('redis-cluster-streams, against a real one of s
     params: { stream: 'orders' },
     alsoRequired: ['address'],
     expect: 3,
+    wrong: () => ({ auth: { password: 'quite wrong' } }),
+    missing: () => ({ params: { stream: 'nowhere' } }),
+    // As in KEDA: what nobody has written to yet is not there.
+    outcomes: { missing: 0 },
+    async saying(number) {
+      const server = await sayingRedis(number);
+      return { ...server, params: { addresses: server.address } };
+    },
     at: ({ url, host, port }) => ({
       params: { addresses: `${host}:${port}`, ...(url.startsWith('https') ? { enableTLS: 'true' } : {}) },
     }),

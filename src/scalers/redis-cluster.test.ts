@@ -5,6 +5,7 @@ import {
   type RedisGroup,
   type RedisServer,
   redisInstalled,
+  sayingRedis,
   startCluster,
 } from '../../test/redis.ts';
 import { faultFrom, mustBind, openContext, readOnce, scalerContract } from '../../test/scaler-contract.ts';
@@ -76,6 +77,14 @@ describe.skipIf(!redisInstalled)('redis-cluster, against a real one of six nodes
     auth: { password },
     alsoRequired: ['address'],
     expect: 3,
+    wrong: () => ({ auth: { password: 'quite wrong' } }),
+    missing: () => ({ params: { listName: 'nowhere' } }),
+    // As in KEDA: what nobody has written to yet is not there.
+    outcomes: { missing: 0 },
+    async saying(number) {
+      const server = await sayingRedis(number);
+      return { ...server, params: { addresses: server.address } };
+    },
     at: ({ url, host, port }) => ({
       params: { addresses: `${host}:${port}`, ...(url.startsWith('https') ? { enableTLS: 'true' } : {}) },
     }),

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type RedisSentinels, redisInstalled, startSentinels } from '../../test/redis.ts';
+import { type RedisSentinels, redisInstalled, sayingRedis, startSentinels } from '../../test/redis.ts';
 import { mustBind, readOnce, scalerContract } from '../../test/scaler-contract.ts';
 import scaler from './redis-sentinel-streams.ts';
 
@@ -31,6 +31,14 @@ describe.skipIf(!redisInstalled)('redis-sentinel-streams, against three real one
     params: { stream: 'orders', sentinelMaster: 'mymaster' },
     alsoRequired: ['address'],
     expect: 3,
+    wrong: () => ({ auth: { password: 'quite wrong' } }),
+    missing: () => ({ params: { stream: 'nowhere' } }),
+    // As in KEDA: what nobody has written to yet is not there.
+    outcomes: { missing: 0 },
+    async saying(number) {
+      const server = await sayingRedis(number);
+      return { ...server, params: { addresses: server.address } };
+    },
     at: ({ url, host, port }) => ({
       params: { addresses: `${host}:${port}`, ...(url.startsWith('https') ? { enableTLS: 'true' } : {}) },
     }),

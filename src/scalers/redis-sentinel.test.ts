@@ -1,5 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { eventually, type RedisSentinels, redisInstalled, startSentinels } from '../../test/redis.ts';
+import {
+  eventually,
+  type RedisSentinels,
+  redisInstalled,
+  sayingRedis,
+  startSentinels,
+} from '../../test/redis.ts';
 import { faultFrom, mustBind, openContext, readOnce, scalerContract } from '../../test/scaler-contract.ts';
 import { Fault } from '../base/errors.ts';
 import type { ReadContext } from '../scaler/context.ts';
@@ -42,6 +48,14 @@ describe.skipIf(!redisInstalled)('redis-sentinel, against three real ones', () =
     auth,
     alsoRequired: ['address'],
     expect: 3,
+    wrong: () => ({ auth: { ...auth, password: 'quite wrong' } }),
+    missing: () => ({ params: { listName: 'nowhere' } }),
+    // As in KEDA: what nobody has written to yet is not there.
+    outcomes: { missing: 0 },
+    async saying(number) {
+      const server = await sayingRedis(number);
+      return { ...server, params: { addresses: server.address } };
+    },
     at: ({ url, host, port }) => ({
       params: { addresses: `${host}:${port}`, ...(url.startsWith('https') ? { enableTLS: 'true' } : {}) },
     }),

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type RedisServer, redisInstalled, startRedis } from '../../test/redis.ts';
+import { type RedisServer, redisInstalled, sayingRedis, startRedis } from '../../test/redis.ts';
 import { faultFrom, mustBind, openContext, readOnce, scalerContract } from '../../test/scaler-contract.ts';
 import { Fault } from '../base/errors.ts';
 import type { RedisStream } from '../scaler/families/redis-streams.ts';
@@ -47,6 +47,14 @@ describe.skipIf(!redisInstalled)('redis-streams, against a real server', () => {
     params: { stream: 'orders' },
     alsoRequired: ['address'],
     expect: 3,
+    wrong: () => ({ auth: { password: 'quite wrong' } }),
+    missing: () => ({ params: { stream: 'nowhere' } }),
+    // As in KEDA: what nobody has written to yet is not there.
+    outcomes: { missing: 0 },
+    async saying(number) {
+      const server = await sayingRedis(number);
+      return { ...server, params: { address: server.address } };
+    },
     at: ({ url, host, port }) => ({
       params: { address: `${host}:${port}`, ...(url.startsWith('https') ? { enableTLS: 'true' } : {}) },
     }),

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { authority, clientCertificate, clientKey } from '../../test/certificates.ts';
 import { closedPort } from '../../test/misbehaving-http.ts';
-import { eventually, type RedisServer, redisInstalled, startRedis } from '../../test/redis.ts';
+import { eventually, type RedisServer, redisInstalled, sayingRedis, startRedis } from '../../test/redis.ts';
 import {
   bind,
   faultFrom,
@@ -63,6 +63,14 @@ describe.skipIf(!redisInstalled)('redis, against a real server', () => {
     auth: { password: 'hunter2-hunter2' },
     alsoRequired: ['address'],
     expect: 3,
+    wrong: () => ({ auth: { password: 'quite wrong' } }),
+    missing: () => ({ params: { listName: 'nowhere' } }),
+    // As in KEDA: what nobody has written to yet is not there.
+    outcomes: { missing: 0 },
+    async saying(number) {
+      const server = await sayingRedis(number);
+      return { ...server, params: { address: server.address } };
+    },
     at: ({ url, host, port }) => ({
       params: { address: `${host}:${port}`, ...(url.startsWith('https') ? { enableTLS: 'true' } : {}) },
     }),

@@ -72,7 +72,8 @@ export class EventHubClient implements AsyncDisposable {
     const body = await this.#manage(hub, properties, what, asking);
     const first = integer(body.get('begin_sequence_number'));
     const last = integer(body.get('last_enqueued_sequence_number'));
-    if (first === undefined || last === undefined) {
+    // Below zero there is only what stands for no event at all.
+    if (first === undefined || last === undefined || first < -1n || last < -1n) {
       throw new Fault('SOURCE_ANSWER_INVALID', `${what} does not say which events it has`);
     }
     const isEmpty = body.get('is_partition_empty');

@@ -44,8 +44,12 @@ const before30 = (client: KafkaClient) =>
       version < 4 && api !== apis.consumerGroupDescribe && link.supports(api, version),
   }));
 
-/** As Event Hubs do now and then: so many answers about the ends of partitions lack one. */
-function forgetful(client: KafkaClient, partition: number, times: number): KafkaClient {
+/**
+ * As Event Hubs do now and then: so many answers about the ends of partitions lack one.
+ *
+ * @param end said in place of it, where one is
+ */
+function forgetful(client: KafkaClient, partition: number, times: number, end?: number): KafkaClient {
   let left = times;
   return changed(client, link => ({
     async ask(call, stop) {
@@ -53,7 +57,10 @@ function forgetful(client: KafkaClient, partition: number, times: number): Kafka
       if (call.api !== apis.listOffsets || left === 0) return answer;
       left -= 1;
       const topics = answer as ReturnType<ReturnType<typeof endOffsetsCall>['read']>;
-      for (const { offsets } of topics.values()) offsets.delete(partition);
+      for (const { offsets } of topics.values()) {
+        offsets.delete(partition);
+        if (end !== undefined) offsets.set(partition, end);
+      }
       return answer;
     },
   }));
@@ -181,7 +188,9 @@ describe.skipIf(!kafkaInstalled)('positions, in a cluster of two brokers', () =>
 
     const [once] = await read(1);
     const [never] = await read(Number.POSITIVE_INFINITY);
+    const [negative] = await readPositions(forgetful(client, 1, 3, -5), [ask(group, topic)], at);
 
+    expect(negative).toMatchObject({ code: 'SOURCE_ANSWER_INVALID' });
     expect(once).toHaveLength(2);
     expect(never).toMatchObject({
       code: 'SOURCE_ANSWER_INVALID',

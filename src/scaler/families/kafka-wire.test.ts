@@ -67,6 +67,7 @@ describe('the wire', () => {
     ['a list beyond the end', Buffer.from('7fffffff00', 'hex'), (r: WireReader) => r.array(() => r.int8())],
     ['a length that never ends', Buffer.alloc(8, 0xff), (r: WireReader) => r.uvarint()],
     ['a number that is cut off', Buffer.from('0001', 'hex'), (r: WireReader) => r.int32()],
+    ['a number that is too large', Buffer.from('7fffffffffffffff', 'hex'), (r: WireReader) => r.int64()],
     ['tagged fields beyond the end', Buffer.from('0100ff7f', 'hex'), (r: WireReader) => r.tags()],
   ])('does not believe %s', (_title, bytes, read) => {
     expect(() => read(new WireReader(bytes))).toThrow(

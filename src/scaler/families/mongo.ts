@@ -82,12 +82,15 @@ export async function openMongo(access: MongoAccess, context: OpenContext): Prom
   return {
     async count({ database, collection, filter }, under) {
       const document = filterOf(BSON.EJSON, filter);
+      let count: number;
       try {
         const target = client.db(database).collection(collection);
-        return await target.countDocuments(document, { maxTimeMS: mongoTimeoutMs, signal: under });
+        count = await target.countDocuments(document, { maxTimeMS: mongoTimeoutMs, signal: under });
       } catch (thrown) {
         throw cleaned(faultFor(thrown, under), access);
       }
+      if (Number.isSafeInteger(count) && count >= 0) return count;
+      throw new Fault('SOURCE_ANSWER_INVALID', 'MongoDB gave something that is no count of documents');
     },
     [Symbol.asyncDispose]: () => client.close(),
   };

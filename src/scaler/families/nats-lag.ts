@@ -156,7 +156,7 @@ function lagOf(
   { num_pending: waiting, num_ack_pending: unacknowledged }: Readonly<Record<string, unknown>>,
   wanted: JetStreamConsumer,
 ): number | Fault {
-  const isCount = (value: unknown): value is number => typeof value === 'number' && value >= 0;
+  const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 0;
   if (isCount(waiting) && isCount(unacknowledged)) return waiting + unacknowledged;
   return new Fault('SOURCE_ANSWER_INVALID', `NATS gave no number for ${nameOf(wanted)}`);
 }

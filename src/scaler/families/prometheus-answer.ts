@@ -57,7 +57,9 @@ function numberOf(pair: unknown): number | undefined {
   const text: unknown = pair[1];
   if (pair.length === 0 || text === null) return Number.NaN;
   if (typeof text !== 'string') return undefined;
-  return parsePrometheusNumber(text);
+  const value = parsePrometheusNumber(text);
+  // Too many digits are no infinity.
+  return value !== undefined && !Number.isFinite(value) && /\d/.test(text) ? undefined : value;
 }
 
 /** A sample value as Prometheus writes it, `+Inf` and `NaN` included; undefined where it is none. */
