@@ -139,15 +139,18 @@ describe.skipIf(!natsInstalled)('delivery of JetStream, against a real server', 
 
   it('has no more claims than the consumer allows', async () => {
     await server.api(`CONSUMER.DELETE.S${generation}.jobs`);
-    await makeConsumer({ max_ack_pending: 2, max_expires: 100_000_000, max_bytes: 1_000_000 });
+    await makeConsumer({ max_ack_pending: 2, max_expires: 50_000_000, max_bytes: 1_000_000 });
     await send('one', 'two', 'three');
 
     const claims = await claim();
     const none = await claim();
-    await deliver.acknowledge(queue, context(), receiptOf(claims[0]));
+    for (const { receipt } of claims) await deliver.release(queue, context(), receipt, 0);
+    const again = await claim();
+    await deliver.acknowledge(queue, context(), receiptOf(again[0]));
 
     expect(claims.map(bodyOf)).toEqual(['one', 'two']);
     expect(none).toEqual([]);
+    expect(again.map(bodyOf)).toEqual(['one', 'two']);
     expect((await claim()).map(bodyOf)).toEqual(['three']);
   });
 

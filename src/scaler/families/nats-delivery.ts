@@ -23,8 +23,8 @@ const lockMs = 60_000;
 const mostAtOnce = 100;
 const mostBytes = 16 * 1024 * 1024;
 
-/** How long a server may keep a claim for others that are ahead, or for room among the claims, in milliseconds. */
-const waitMs = 250;
+/** How long a server may keep a claim that it has nothing for, in milliseconds: delivery does not wait for messages. */
+const waitMs = 100;
 /** A server may end a claim without a word; then this much later nothing of it is on its way any more. */
 const silenceMs = 1_000;
 
