@@ -1,4 +1,5 @@
 import { Fault } from '../base/errors.ts';
+import { askGranted, awsKeysAreOver } from '../base/grant.ts';
 import { Secret } from '../base/secret.ts';
 import { type AwsCredentials, signedHeaders } from '../base/sigv4.ts';
 import type { PodIdentity } from '../spec/pod-identity.ts';
@@ -7,7 +8,7 @@ import { awsEndpoint, elementOf } from './aws-api.ts';
 import { type Json, jsonOf, recordOf, refusalOf, textOf } from './provider-answer.ts';
 import { fromSecrets } from './secret.ts';
 import { requireWorkloadRole } from './service-account.ts';
-import { type Answered, askAs, type Caller, type StoreAsk, storedValue } from './stores.ts';
+import { type Answered, type Caller, type StoreAsk, storedValue } from './stores.ts';
 
 export type AwsSecretManager = NonNullable<TriggerAuthenticationSpec['awsSecretManager']>;
 type AwsSecret = AwsSecretManager['secrets'][number];
@@ -112,9 +113,6 @@ async function roleOf(
   return { roleArn, webIdentity: true, ...(externalID ? { externalId: externalID } : {}) };
 }
 
-/** Errors of AWS for keys that are over, or that nobody has any more. */
-const areOver = /ExpiredToken|UnrecognizedClient|InvalidClientTokenId/;
-
 /** @see https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html */
 async function fetchSecret(
   { name, versionId, versionStage }: AwsSecret,
@@ -135,12 +133,12 @@ async function fetchSecret(
       ...(versionStage ? { VersionStage: versionStage } : {}),
     }),
   };
-  const { answer, grant: credentials } = await askAs(who, {
+  const { answer, grant: credentials } = await askGranted(who, {
     send: keys => {
       const signing = { credentials: keys, region, service: 'secretsmanager', now };
       return stores.http.send({ ...request, headers: signedHeaders(request, signing), signal });
     },
-    isRefused: ({ status, body }) => status >= 400 && areOver.test(body.toString('utf8', 0, 8192)),
+    isRefused: awsKeysAreOver,
     signal,
   });
   const json = jsonOf(answer);

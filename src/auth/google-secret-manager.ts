@@ -1,12 +1,13 @@
 import { crc32c } from '../base/crc32c.ts';
 import { Fault } from '../base/errors.ts';
+import { askGranted, isUnauthorized } from '../base/grant.ts';
 import { Secret } from '../base/secret.ts';
 import type { TriggerAuthenticationSpec } from '../spec/trigger-authentication.ts';
 import { keyFileOf } from './google.ts';
 import { messageOf } from './google-exchange.ts';
 import { jsonOf, recordOf, refusalOf, saysMissing, textOf } from './provider-answer.ts';
 import { fromSecrets } from './secret.ts';
-import { type Answered, askAs, type Caller, isUnauthorized, type StoreAsk, storedValue } from './stores.ts';
+import { type Answered, type Caller, type StoreAsk, storedValue } from './stores.ts';
 
 export type GcpSecretManager = NonNullable<TriggerAuthenticationSpec['gcpSecretManager']>;
 type GcpSecret = GcpSecretManager['secrets'][number];
@@ -87,7 +88,7 @@ async function fetchSecret(
 ): Promise<Answered> {
   const { stores, signal } = ask;
   const now = stores.clock.now();
-  const { answer, grant } = await askAs(who, {
+  const { answer, grant } = await askGranted(who, {
     send: token => {
       const headers = { authorization: `Bearer ${token.reveal()}`, accept: 'application/json' };
       return stores.http.send({ url, headers, signal });

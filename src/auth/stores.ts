@@ -1,5 +1,6 @@
 import type { Clock } from '../base/clock.ts';
-import { type HttpAnswer, type HttpClient, type HttpOptions, httpClient } from '../base/http.ts';
+import type { Granter } from '../base/grant.ts';
+import { type HttpClient, type HttpOptions, httpClient } from '../base/http.ts';
 import { Keeper } from '../base/keeper.ts';
 import { Secret } from '../base/secret.ts';
 import type { AwsPlace } from './aws-api.ts';
@@ -117,40 +118,7 @@ export async function storedValue(
 }
 
 /** Who a store is asked as. */
-export interface Caller<T> {
+export interface Caller<T> extends Granter<T> {
   /** Tells who it is from others; without secrets. */
   key: string;
-  /** A token or keys, as good as they are known to be. */
-  grant(signal: AbortSignal): Promise<T>;
-  /** What was given was not accepted: who asks next waits for a new one. */
-  refused(grant: T): void;
 }
-
-/**
- * Asks a store, and once more with something new where it does not accept what it was asked with: that may have been
- * revoked before its time.
- *
- * @param isRefused whether an answer says so
- */
-export async function askAs<T>(
-  who: Caller<T>,
-  {
-    send,
-    isRefused,
-    signal,
-  }: {
-    send(grant: T): Promise<HttpAnswer>;
-    isRefused(answer: HttpAnswer): boolean;
-    signal: AbortSignal;
-  },
-): Promise<{ answer: HttpAnswer; grant: T }> {
-  const grant = await who.grant(signal);
-  const answer = await send(grant);
-  if (!isRefused(answer)) return { answer, grant };
-  who.refused(grant);
-  const other = await who.grant(signal);
-  return other === grant ? { answer, grant } : { answer: await send(other), grant: other };
-}
-
-/** As Azure and Google say that a token is not accepted. */
-export const isUnauthorized = ({ status }: HttpAnswer): boolean => status === 401;

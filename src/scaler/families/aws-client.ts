@@ -1,4 +1,5 @@
 import { Fault } from '../../base/errors.ts';
+import { askGranted, awsKeysAreOver, type Granter } from '../../base/grant.ts';
 import { type HttpAnswer, httpClient, requireOk } from '../../base/http.ts';
 import { withoutSecrets } from '../../base/secret.ts';
 import { type AwsCredentials, signedHeaders } from '../../base/sigv4.ts';
@@ -50,11 +51,14 @@ export function openAws(access: AwsAccess, version: '1.0' | '1.1', context: Open
   const { tokens, clientName } = context;
   const client = httpClient(context.http);
   const { host } = new URL(url);
+  const granter: Granter<AwsCredentials> =
+    'accessKeyId' in who
+      ? { grant: async () => who, refused() {} }
+      : { grant: signal => tokens.awsCredentials(who, signal), refused: keys => tokens.refused(keys) };
 
   return {
     name: host,
     async call({ action, input, what, now, signal, maxBytes }) {
-      const credentials = 'accessKeyId' in who ? who : await tokens.awsCredentials(who, signal);
       const request = {
         method: 'POST' as const,
         url: `${url}/`,
@@ -64,14 +68,22 @@ export function openAws(access: AwsAccess, version: '1.0' | '1.1', context: Open
         },
         body: JSON.stringify(input),
       };
-      // Who we are is not signed: proxies may say so in their own words.
-      const signed = signedHeaders(request, { credentials, region, service, now });
-      const headers = { ...signed, 'user-agent': clientName };
       const size = maxBytes === undefined ? {} : { maxBytes };
-      const answer = await client.send({ ...request, headers, signal, ...size });
+      let signature: string | undefined;
+      const { answer, grant: credentials } = await askGranted(granter, {
+        send(keys) {
+          const signed = signedHeaders(request, { credentials: keys, region, service, now });
+          signature = signed['authorization']?.split('Signature=')[1];
+          // Who we are is not signed: proxies may say so in their own words.
+          const headers = { ...signed, 'user-agent': clientName };
+          return client.send({ ...request, headers, signal, ...size });
+        },
+        isRefused: awsKeysAreOver,
+        signal,
+      });
       const json = jsonOf(answer);
       if (answer.status < 200 || answer.status >= 300) {
-        throw faultOf(answer, json, { credentials, headers, what: `${what} at ${host}`, now });
+        throw faultOf(answer, json, { credentials, signature, what: `${what} at ${host}`, now });
       }
       if (json === undefined) {
         throw new Fault('SOURCE_ANSWER_INVALID', `${host} does not answer as ${service} of AWS does`);
@@ -101,7 +113,7 @@ const notFound = /DoesNotExist|NonExistent|NotFound|NoSuch/;
 
 interface Asked {
   credentials: AwsCredentials;
-  headers: Readonly<Record<string, string>>;
+  signature: string | undefined;
   what: string;
   now: number;
 }
@@ -109,10 +121,9 @@ interface Asked {
 function faultOf(
   answer: HttpAnswer,
   json: Readonly<Record<string, unknown>> | undefined,
-  { credentials, headers, what, now }: Asked,
+  { credentials, signature, what, now }: Asked,
 ): Fault {
   const { accessKeyId, secretAccessKey, sessionToken } = credentials;
-  const signature = headers['authorization']?.split('Signature=')[1];
   const secrets = [accessKeyId, secretAccessKey.reveal(), sessionToken?.reveal(), signature];
   const code = codeOf(answer, json);
   const text = textOf(json?.['message']) ?? textOf(json?.['Message']);

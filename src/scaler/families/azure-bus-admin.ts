@@ -1,6 +1,7 @@
 import { Fault, faultOf } from '../../base/errors.ts';
-import { httpClient, requireOk } from '../../base/http.ts';
+import { type HttpAnswer, httpClient, requireOk } from '../../base/http.ts';
 import type { OpenContext } from '../context.ts';
+import { sendWithToken } from './access-token.ts';
 import type { BusAccess } from './azure-bus-connection.ts';
 import { type BusEntity, readDetail, readEntity, readPage } from './azure-bus-entities.ts';
 import { sharedAccessToken } from './azure-event-hub-access.ts';
@@ -51,26 +52,30 @@ export function openBusAdmin(access: BusAccess, context: OpenContext): BusAdmin 
   /** How many pages a list had when it was last asked for; more than any where it is not worth it. */
   const pagesOf = new Map<string, number>();
 
-  async function authorization(url: URL, { now, signal }: AskLimits): Promise<string> {
+  async function authorized(
+    url: URL,
+    { now, signal }: AskLimits,
+    send: (authorization: string) => Promise<HttpAnswer>,
+  ): Promise<HttpAnswer> {
     const { credential } = access;
     switch (credential.kind) {
       case 'signature':
-        return credential.token.reveal();
+        return await send(credential.token.reveal());
       case 'key': {
         const until = Math.floor(now / 1000) + tokenSeconds;
-        return sharedAccessToken(`${url.origin}${url.pathname}`, credential, until).reveal();
+        return await send(sharedAccessToken(`${url.origin}${url.pathname}`, credential, until).reveal());
       }
-      case 'identity': {
-        const token = await context.tokens.accessToken(context.identity, credential.scope, signal);
-        return `Bearer ${token.reveal()}`;
-      }
+      case 'identity':
+        return await sendWithToken(context, { scope: credential.scope, signal, send });
     }
   }
 
   async function get(path: string, query: string, limits: AskLimits): Promise<Buffer> {
     const url = new URL(`${access.adminUrl}/${path}?api-version=${apiVersion}${query}`);
-    const headers = { 'user-agent': context.clientName, authorization: await authorization(url, limits) };
-    const answer = await http.send({ url: url.href, headers, signal: limits.signal, maxBytes: mostBytes });
+    const answer = await authorized(url, limits, authorization => {
+      const headers = { 'user-agent': context.clientName, authorization };
+      return http.send({ url: url.href, headers, signal: limits.signal, maxBytes: mostBytes });
+    });
     if (answer.status < 200 || answer.status > 299) {
       // Never the body itself: it may quote what it was sent.
       requireOk({ ...answer, body: Buffer.from(readDetail(answer.body)) }, nameOf(path), limits.now);

@@ -1,9 +1,16 @@
 import { Fault } from '../../base/errors.ts';
-import { type HttpAnswer, type HttpRequest, httpClient, requireOk } from '../../base/http.ts';
+import {
+  type HttpAnswer,
+  type HttpClient,
+  type HttpRequest,
+  httpClient,
+  requireOk,
+} from '../../base/http.ts';
 import type { Secret } from '../../base/secret.ts';
 import type { PodIdentity } from '../../spec/pod-identity.ts';
 import type { Problem } from '../../spec/problem.ts';
 import type { OpenContext, ParamContext, TokenSource } from '../context.ts';
+import { sendWithToken } from './access-token.ts';
 import { isPrivateCloud, storageSuffix } from './azure-cloud.ts';
 import {
   readConnectionString,
@@ -144,7 +151,7 @@ export function openStorage(account: StorageAccount, context: OpenContext): Stor
     nameOf,
     async send(request, at) {
       const unsigned = prepare(request, url, { clientName: context.clientName, now: at.now });
-      const answer = await http.send(await authorize(unsigned, credential, at.signal));
+      const answer = await authorized(unsigned, credential, { http, signal: at.signal });
       if (answer.status < 200 || answer.status > 299) refuse(answer, nameOf(request.path), at.now);
       return answer;
     },
@@ -182,31 +189,33 @@ function prepare(
   return { method, url, headers, body: body === undefined ? undefined : Buffer.from(body, 'utf8'), maxBytes };
 }
 
-async function authorize(
+async function authorized(
   { method, url, headers, body, maxBytes }: Prepared,
   credential: Credential,
-  signal: AbortSignal,
-): Promise<HttpRequest> {
-  const request = (text: string, authorization?: string): HttpRequest => ({
-    method,
-    url: text,
-    signal,
-    headers: authorization === undefined ? headers : { ...headers, authorization },
-    ...(body === undefined ? {} : { body }),
-    ...(maxBytes === undefined ? {} : { maxBytes }),
-  });
+  { http, signal }: { http: HttpClient; signal: AbortSignal },
+): Promise<HttpAnswer> {
+  const send = (text: string, authorization?: string): Promise<HttpAnswer> =>
+    http.send({
+      method,
+      url: text,
+      signal,
+      headers: authorization === undefined ? headers : { ...headers, authorization },
+      ...(body === undefined ? {} : { body }),
+      ...(maxBytes === undefined ? {} : { maxBytes }),
+    });
   switch (credential.kind) {
     case 'sas':
-      return request(`${url.href}${url.search === '' ? '?' : '&'}${credential.query.reveal()}`);
+      return await send(`${url.href}${url.search === '' ? '?' : '&'}${credential.query.reveal()}`);
     case 'key': {
       const unsigned = { method, url, headers, contentLength: body?.length ?? 0 };
-      return request(url.href, sharedKeyHeader(credential, unsigned));
+      return await send(url.href, sharedKeyHeader(credential, unsigned));
     }
-    case 'identity': {
-      const { tokens, identity, scope } = credential;
-      const token = await tokens.accessToken(identity, scope, signal);
-      return request(url.href, `Bearer ${token.reveal()}`);
-    }
+    case 'identity':
+      return await sendWithToken(credential, {
+        scope: credential.scope,
+        signal,
+        send: authorization => send(url.href, authorization),
+      });
   }
 }
 

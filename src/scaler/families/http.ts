@@ -1,7 +1,7 @@
 import { Fault } from '../../base/errors.ts';
 import { type HttpAnswer, httpClient, requireOk } from '../../base/http.ts';
 import { Secret, withoutSecrets } from '../../base/secret.ts';
-import type { OpenContext } from '../context.ts';
+import type { OpenContext, TokenSource } from '../context.ts';
 import { type HttpAccess, requireUsableTls } from './http-auth.ts';
 import { type OAuthTokens, oauthTokens } from './oauth.ts';
 
@@ -126,12 +126,22 @@ function oauthProof(tokens: OAuthTokens): RequestProof {
   };
 }
 
+/** Proves by tokens that are asked for whenever one is needed. */
+export function tokenProof(tokens: TokenSource, ask: (signal: AbortSignal) => Promise<Secret>): RequestProof {
+  return {
+    async prove(_request, { signal }) {
+      const token = await ask(signal);
+      return bearerProof(token, () => tokens.refused(token));
+    },
+  };
+}
+
 /**
  * A request's proof by a token.
  *
  * @param refused told where the source does not accept it: it may have been revoked before its time
  */
-export function bearerProof(token: Secret, refused: () => void): Proof {
+function bearerProof(token: Secret, refused: () => void): Proof {
   return {
     headers: { authorization: `Bearer ${token.reveal()}` },
     secrets: [token],

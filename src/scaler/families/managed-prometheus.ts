@@ -1,4 +1,5 @@
 import { Fault } from '../../base/errors.ts';
+import { awsKeysAreOver } from '../../base/grant.ts';
 import { Secret } from '../../base/secret.ts';
 import { type AwsCredentials, signedHeaders } from '../../base/sigv4.ts';
 import type { PodIdentity } from '../../spec/pod-identity.ts';
@@ -7,7 +8,7 @@ import type { AwsRole, OpenContext } from '../context.ts';
 import { p, type ValuesOf } from '../params.ts';
 import { awsCaller, awsCallerIdentity, awsParams } from './aws-access.ts';
 import { isPrivateCloud } from './azure-cloud.ts';
-import { bearerProof, type RequestProof } from './http.ts';
+import { type RequestProof, tokenProof } from './http.ts';
 
 /** What says who asks a Prometheus that Amazon, Azure or Google runs, beside the pod identity. */
 export const managedParams = {
@@ -167,21 +168,6 @@ export function managedProof(
   }
 }
 
-function tokenProof(
-  tokens: OpenContext['tokens'],
-  ask: (signal: AbortSignal) => Promise<Secret>,
-): RequestProof {
-  return {
-    async prove(_request, { signal }) {
-      const token = await ask(signal);
-      return bearerProof(token, () => tokens.refused(token));
-    },
-  };
-}
-
-/** What AWS says of keys that are over or were taken back; it answers 403 as well to what one may not do. */
-const isOver = /security token|expired|UnrecognizedClient|InvalidClientTokenId/i;
-
 function awsProof(
   { region, who }: { region: string; who: AwsCredentials | AwsRole },
   tokens: OpenContext['tokens'],
@@ -196,9 +182,8 @@ function awsProof(
       return {
         headers,
         secrets: [secretAccessKey, sessionToken, signature],
-        refused({ status, body }) {
-          const over = status === 401 || (status === 403 && isOver.test(body.toString('utf8', 0, 8192)));
-          if (!isLent || !over) return false;
+        refused(answer) {
+          if (!isLent || !awsKeysAreOver(answer)) return false;
           tokens.refused(credentials);
           return true;
         },

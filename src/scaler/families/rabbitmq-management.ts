@@ -1,6 +1,6 @@
 import { Fault, faultOf } from '../../base/errors.ts';
 import type { OpenContext } from '../context.ts';
-import { type HttpConnection, openHttp } from './http.ts';
+import { type HttpConnection, openHttp, tokenProof } from './http.ts';
 import type { ManagementAccess } from './rabbitmq-access.ts';
 
 /** What the management API says of a queue, or of several taken together. */
@@ -54,8 +54,14 @@ const columns =
 
 /** Opens nothing yet. @throws Fault PARAM_INVALID where certificates or keys cannot be used */
 export function openManagement(access: ManagementAccess, context: OpenContext): Management {
-  const http = openHttp(access.http, { ...context, http: { ...context.http, connections } });
-  const api = new Api(access, context, http);
+  const { resource } = access;
+  const { identity, tokens } = context;
+  const proof =
+    resource === undefined
+      ? undefined
+      : tokenProof(tokens, signal => tokens.accessToken(identity, scopeOf(resource), signal));
+  const http = openHttp(access.http, { ...context, http: { ...context.http, connections } }, proof);
+  const api = new Api(access, http);
   return {
     protocol: 'http',
     ask: (questions, limits) => api.ask(questions, limits),
@@ -65,12 +71,10 @@ export function openManagement(access: ManagementAccess, context: OpenContext): 
 
 class Api {
   readonly #access: ManagementAccess;
-  readonly #context: OpenContext;
   readonly #http: HttpConnection;
 
-  constructor(access: ManagementAccess, context: OpenContext, http: HttpConnection) {
+  constructor(access: ManagementAccess, http: HttpConnection) {
     this.#access = access;
-    this.#context = context;
     this.#http = http;
   }
 
@@ -149,13 +153,8 @@ class Api {
   }
 
   async #get(path: string, what: string, { now, signal }: Limits): Promise<unknown> {
-    const { resource, base } = this.#access;
-    const { tokens, identity } = this.#context;
-    const headers: Record<string, string> = { accept: 'application/json' };
-    if (resource !== undefined) {
-      const token = await tokens.accessToken(identity, scopeOf(resource), signal);
-      headers['authorization'] = `Bearer ${token.reveal()}`;
-    }
+    const { base } = this.#access;
+    const headers = { accept: 'application/json' };
     const body = await this.#http.fetch({ url: `${base}/api/queues/${path}`, headers, what, now, signal });
     try {
       return JSON.parse(body.toString('utf8'));
