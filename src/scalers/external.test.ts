@@ -252,17 +252,17 @@ describe('an external scaler with TLS', () => {
     expect((await faultFrom(measureOnce(bound))).code).toBe('SOURCE_UNREACHABLE');
   });
 
-  it.each([[{ tlsClientCert: 'no certificate', tlsClientKey: 'no key' }], [{ caCert: 'no certificate' }]])(
-    'says so when it cannot be reached with %j',
-    async auth => {
-      const bound = mustBind(external, { params: { scalerAddress: '127.0.0.1:1' }, auth });
+  it.each([
+    ['client certificate', { tlsClientCert: 'no certificate', tlsClientKey: 'no key' }],
+    ['authority', { caCert: 'no certificate' }],
+  ])('says so when the %s cannot be read', async (_title, auth) => {
+    const bound = mustBind(external, { params: { scalerAddress: '127.0.0.1:1' }, auth });
 
-      const fault = await faultFrom(measureOnce(bound));
+    const fault = await faultFrom(measureOnce(bound));
 
-      expect(fault.code).toBe('PARAM_INVALID');
-      expect(fault.message).not.toContain('no key');
-    },
-  );
+    expect(fault.code).toBe('PARAM_INVALID');
+    expect(fault.message).not.toContain('no key');
+  });
 });
 
 describe.skipIf(!(await hasGo()))('an external scaler in Go, with the code that KEDA generates', () => {

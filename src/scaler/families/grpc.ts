@@ -5,6 +5,7 @@ import { Fault, type FaultCode } from '../../base/errors.ts';
 import { networkFault } from '../../base/http.ts';
 import { type TlsOptions, tlsSettings } from '../../base/tls.ts';
 import type { OpenContext } from '../context.ts';
+import { requireUsableTls } from './http-auth.ts';
 
 /** A question to a method of a service: `/package.Service/Method` with the bytes of its message. */
 export interface GrpcRequest {
@@ -71,9 +72,10 @@ export async function openGrpc(where: GrpcAddress, { clientName, http }: OpenCon
 
   function credentialsOf() {
     if (where.tls === undefined) return credentials.createInsecure();
+    requireUsableTls(where.tls);
     const { rejectUnauthorized, ...settings } = tlsSettings(where.tls, http);
     const unverified = rejectUnauthorized === false ? { rejectUnauthorized } : {};
-    return credentials.createFromSecureContext(secureContext(settings), unverified);
+    return credentials.createFromSecureContext(createSecureContext(settings), unverified);
   }
 
   function faultFor(thrown: unknown, path: string, signal: AbortSignal): Fault {
@@ -149,16 +151,6 @@ async function* listen(
   } finally {
     signal.removeEventListener('abort', stop);
     call.cancel();
-  }
-}
-
-function secureContext(settings: Parameters<typeof createSecureContext>[0]) {
-  try {
-    return createSecureContext(settings);
-  } catch (thrown) {
-    const sentence =
-      'the certificates or the key cannot be read: they are to be PEM texts that belong together';
-    throw new Fault('PARAM_INVALID', sentence, { cause: thrown });
   }
 }
 
