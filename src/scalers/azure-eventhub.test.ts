@@ -26,6 +26,7 @@ import {
 } from '../../test/scaler-contract.ts';
 import { deadline } from '../base/deadline.ts';
 import { Secret } from '../base/secret.ts';
+import type { AwsCredentials } from '../base/sigv4.ts';
 import type { EventHubTrigger } from '../scaler/families/azure-event-hub-reading.ts';
 import scaler from './azure-eventhub.ts';
 
@@ -403,7 +404,7 @@ describe('the connection', () => {
       ...rest,
       place: { ...place, access: { ...place.access, credential: { kind: 'identity', scope } } },
     };
-    let text = 'first';
+    let text = 'revoked';
     const scopes = new Set<string>();
     const tokens = {
       ...noTokens,
@@ -411,16 +412,21 @@ describe('the connection', () => {
         scopes.add(wanted);
         return new Secret(text);
       },
+      refused(given: Secret | AwsCredentials) {
+        if (given instanceof Secret && given.reveal() === 'revoked') text = 'first';
+      },
     };
     await using conn = await scaler.open(trigger, openContext(signal, { tokens }));
 
+    const fault = await faultFrom(scaler.read(trigger, readContext(conn, signal)));
     await scaler.read(trigger, readContext(conn, signal));
     await scaler.read(trigger, readContext(conn, signal));
     text = 'second';
     await scaler.read(trigger, readContext(conn, signal));
 
+    expect(fault.code).toBe('SOURCE_REFUSED');
     expect([...scopes]).toEqual([scope]);
-    expect(server.asked.filter(each => each === 'put-token')).toHaveLength(2);
+    expect(server.asked.filter(each => each === 'put-token')).toHaveLength(3);
   });
 
   it('is encrypted, and refuses a server that nobody vouches for', async () => {

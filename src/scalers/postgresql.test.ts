@@ -363,15 +363,20 @@ describe.skipIf(!postgresInstalled)('postgresql, against a real server', () => {
       expect(failed).toMatchObject({ code: 'SOURCE_ANSWER_INVALID' });
     });
 
-    it('takes a token of the pod identity for the password, a new one for each session', async () => {
+    it('takes a token of the pod identity for the password, a new one for each session and after a refusal', async () => {
       const scopes: string[] = [];
+      let token = new Secret('revoked');
       const open: Partial<OpenContext> = {
         identity: azure,
         tokens: {
           ...noTokens,
           async accessToken(identity, scope) {
             scopes.push(`${identity.provider} ${scope}`);
-            return new Secret('pässword');
+            return token;
+          },
+          refused(given) {
+            expect(given).toBe(token);
+            token = new Secret('pässword');
           },
         },
       };
@@ -381,10 +386,13 @@ describe.skipIf(!postgresInstalled)('postgresql, against a real server', () => {
         { podIdentity: azure },
       );
 
+      const fault = await faultFrom(readOnce(bound, { open }));
+
+      expect(fault.code).toBe('SOURCE_REFUSED');
       expect(await readOnce(bound, { open })).toBe(1);
       expect(await readOnce(bound, { open })).toBe(1);
       expect(scopes).toEqual(
-        Array(2).fill('azure-workload https://ossrdbms-aad.database.windows.net/.default'),
+        Array(3).fill('azure-workload https://ossrdbms-aad.database.windows.net/.default'),
       );
     });
 

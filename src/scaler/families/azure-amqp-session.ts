@@ -85,7 +85,7 @@ export class AmqpNamespace implements AsyncDisposable {
     // The token source keeps one until it is to be renewed; what the server has not seen is shown to it.
     if (credential.kind !== 'identity' && held !== undefined && asking.now < held.renewAt) return session;
     const audience = `sb://${this.#access.host}/${entity}`;
-    const { text, expiresAt } = await this.#token(audience, asking);
+    const { text, expiresAt, refused } = await this.#token(audience, asking);
     if (held?.text === text && credential.kind === 'identity') return session;
     const properties: Record<string, string | number> = {
       operation: 'put-token',
@@ -94,7 +94,12 @@ export class AmqpNamespace implements AsyncDisposable {
     };
     if (expiresAt !== undefined) properties['expiration'] = expiresAt;
     const what = `${this.#access.host}/${entity}`;
-    await session.cbs.ask({ properties, body: amqp.string(text), what }, asking.signal);
+    try {
+      await session.cbs.ask({ properties, body: amqp.string(text), what }, asking.signal);
+    } catch (thrown) {
+      if (thrown instanceof Fault && thrown.code === 'SOURCE_REFUSED') refused?.();
+      throw thrown;
+    }
     for (const [each, { renewAt }] of session.tokens) {
       if (renewAt + earlyMs < asking.now) session.tokens.delete(each);
     }
@@ -105,7 +110,7 @@ export class AmqpNamespace implements AsyncDisposable {
   async #token(
     audience: string,
     { now, signal }: Asking,
-  ): Promise<{ text: string; expiresAt: number | undefined }> {
+  ): Promise<{ text: string; expiresAt: number | undefined; refused?: () => void }> {
     const { credential } = this.#access;
     switch (credential.kind) {
       case 'key': {
@@ -117,7 +122,7 @@ export class AmqpNamespace implements AsyncDisposable {
       case 'identity': {
         const { tokens, identity } = this.#context;
         const token = await tokens.accessToken(identity, credential.scope, signal);
-        return { text: token.reveal(), expiresAt: undefined };
+        return { text: token.reveal(), expiresAt: undefined, refused: () => tokens.refused(token) };
       }
     }
   }

@@ -54,6 +54,8 @@ async function connectAny(
       return await connectWanted(entry, kind, limit.signal);
     } catch (thrown) {
       fault = faultOf(thrown);
+      if (withToken && password !== undefined && sqlStateOf(fault) === wrongPassword)
+        tokens.refused(password);
       // The others would say the same; what is left to try differs only in where and how.
       if (isFinal(fault) || limit.signal.aborted) break;
     }
@@ -61,10 +63,14 @@ async function connectAny(
   throw fault ?? new Fault('PARAM_INVALID', 'there is no server to connect to');
 }
 
+const wrongPassword = '28P01';
+
+const sqlStateOf = ({ cause }: Fault) => (cause as { code?: unknown } | undefined)?.code;
+
 /** A wrong password, a database that is not there, or no right to it. */
-function isFinal({ cause }: Fault): boolean {
-  const code = (cause as { code?: unknown } | undefined)?.code;
-  return code === '28P01' || code === '3D000' || code === '42501';
+function isFinal(fault: Fault): boolean {
+  const code = sqlStateOf(fault);
+  return code === wrongPassword || code === '3D000' || code === '42501';
 }
 
 interface Door {
