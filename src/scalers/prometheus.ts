@@ -14,8 +14,11 @@ import { p } from '../scaler/params.ts';
 
 export default defineScaler({
   type: 'prometheus',
-  doc: 'Reads the one number that a PromQL query gives. No result counts as 0, unless ignoreNullValues is false.',
-  testedWith: { kind: 'stub', with: 'HTTP servers that answer as Prometheus documents it' },
+  doc: 'Reads the one number that a PromQL query gives. No result counts as 0, unless ignoreNullValues is false. What Amazon, Azure and Google manage is asked by a pod identity, or by their keys.',
+  testedWith: {
+    kind: 'stub',
+    with: 'HTTP servers that answer as Prometheus documents it, and check signatures as AWS documents them',
+  },
   params: {
     serverAddress: p.text({ doc: 'URL of the server, such as http://prometheus:9090.' }),
     query: p.text({ doc: 'PromQL that gives one element or a scalar.' }),

@@ -28,7 +28,7 @@ export const managedParams = {
     optional: true,
   }),
   credentials: p.secret({
-    doc: 'The same, by the name of the variable that holds it.',
+    doc: 'The same, in a variable of the target that `credentialsFromEnv` names.',
     from: ['env'],
     optional: true,
   }),
