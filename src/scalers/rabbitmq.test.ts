@@ -171,6 +171,14 @@ describe.skipIf(!rabbitInstalled)('rabbitmq, against a real broker', () => {
         'SOURCE_REFUSED',
         () => given(rabbit.amqp.replace('guest@', 'quite%20wrong@')),
       ],
+      [
+        'a certificate that nothing shows, for want of encryption',
+        'SOURCE_REFUSED',
+        () => {
+          const auth = { tls: 'enable', cert: clientCertificate, key: clientKey };
+          return given(rabbit.amqp.replace('guest:guest@', ''), {}, auth);
+        },
+      ],
       ['an empty password', 'SOURCE_REFUSED', () => given(rabbit.amqp.replace(':guest@', ':@'))],
       ['a virtual host that is missing', 'SOURCE_NOT_FOUND', () => given(`${rabbit.amqp}/nowhere`)],
       [

@@ -194,8 +194,9 @@ function amqpAccess(values: Values, scheme: string): AmqpAccess {
     username !== undefined && password !== undefined
       ? { username, password }
       : { username: inUrl?.username ?? 'guest', password: inUrl?.password ?? guest };
-  const byCertificate =
-    encryption?.cert !== undefined && username === undefined && inUrl?.password === undefined;
+  // Also without encryption, where the broker cannot agree: a guest was not asked for.
+  const shown = values.tls === 'enable' && values.cert !== undefined;
+  const byCertificate = shown && username === undefined && inUrl?.password === undefined;
   const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
   const path = decodeURIComponent(url.pathname.slice(1));
   return {
