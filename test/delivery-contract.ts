@@ -282,6 +282,26 @@ export function deliveryContract(queue: DeliveredQueue): void {
       await process.end();
     });
 
+    it.each(['before', 'after'] as const)(
+      'loses none of them where a process dies %s it gives them back',
+      async when => {
+        await send(['one', 'two']);
+        const world = modelWorld(systemClock);
+        const first = await start(world, { dies: { at: 'release', when } });
+        await first.fill();
+        for (const { name } of [...world.jobs.values()]) world.remove(name);
+        await vi.waitFor(() => expect(first.isDead()).toBe(true), patience);
+        await first.kill();
+
+        const second = await start(world);
+        await finishAll(world, second);
+
+        expect(textsOf(world)).toEqual(['one', 'two']);
+        expect(await queue.poison()).toEqual([]);
+        await second.end();
+      },
+    );
+
     const calls = ['claim', 'createJob', 'updateTask', 'extend', 'acknowledge', 'release', 'deadLetter'];
     const crashes = calls.flatMap(call => [[call, 'before'] as const, [call, 'after'] as const]);
 
