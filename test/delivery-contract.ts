@@ -55,7 +55,7 @@ function watched(
   return { ...delivery, ...Object.fromEntries(wrapped) };
 }
 
-export interface ProcessOptions {
+interface ProcessOptions {
   maxAttempts?: number;
   maxReplicaCount?: number;
   around?: Around;
@@ -65,7 +65,7 @@ export interface ProcessOptions {
   note?(held: { receipt: Receipt; messageId?: string }): unknown;
 }
 
-export type DeliveryProcess = Awaited<ReturnType<typeof startProcess>>;
+type DeliveryProcess = Awaited<ReturnType<typeof startProcess>>;
 
 /** One process of ours that delivers from a queue, with a connection of its own. */
 export async function startProcess(
@@ -120,7 +120,7 @@ export async function startProcess(
   };
 }
 
-export const patience = { timeout: 15_000, interval: 50 };
+const patience = { timeout: 15_000, interval: 50 };
 
 /**
  * The cases that the delivery of every source passes, together with the engine: each message becomes one Job, whatever
