@@ -183,6 +183,7 @@ CREATE FUNCTION shop.note() RETURNS int MODIFIES SQL DATA BEGIN INSERT INTO shop
         1,
       ],
       ['a collation', "SELECT @@collation_connection = 'utf8mb4_bin'", '?collation=utf8mb4_bin', 1],
+      ['a collation that only other servers have', 'SELECT 1', '?collation=utf8mb4_0900_ai_ci', 1],
       ['the right to write', 'SELECT note()', '?tx_read_only=0', 1],
     ])('takes from the connection string %s', async (_title, query, settings, value) => {
       expect(await readOnce(asking(query, settings))).toBe(value);
@@ -207,6 +208,7 @@ CREATE FUNCTION shop.note() RETURNS int MODIFIES SQL DATA BEGIN INSERT INTO shop
       ['app', '?tls=false', {}, 'SOURCE_REFUSED'],
       ['app', '', {}, 'SOURCE_REFUSED'],
       ['plain', '', {}, 'no'],
+      ['plain', '?allowNativePasswords=false', {}, 'SOURCE_REFUSED'],
       ['plain', '?tls=skip-verify', {}, 'yes'],
     ])('as %s with "%s" (%#) is encrypted: %s', async (user, settings, open, outcome) => {
       const query =

@@ -17,6 +17,7 @@ const plain = {
   encryption: 'none',
   mayBePlain: false,
   clearText: false,
+  nativeHash: true,
   multiStatements: false,
   charsets: [],
   collation: undefined,

@@ -15,6 +15,8 @@ export interface MysqlSettings {
   mayBePlain: boolean;
   /** The password may be sent as it is where the server asks for that. */
   clearText: boolean;
+  /** The server may know no more than a hash of the password that is as good as it (SHA-1). */
+  nativeHash: boolean;
   multiStatements: boolean;
   /** How the queries are written: `SET NAMES` takes the first of the names that the server knows. */
   charsets: readonly string[];
@@ -79,6 +81,7 @@ export function parseMysql(text: string): MysqlSettings {
     database: decoded(database),
     ...encryptionOf(values),
     clearText: isOn(values, 'allowCleartextPasswords'),
+    nativeHash: !values.has('allowNativePasswords') || isOn(values, 'allowNativePasswords'),
     multiStatements: isOn(values, 'multiStatements'),
     charsets: name(values, 'charset')?.split(',') ?? [],
     collation: name(values, 'collation'),

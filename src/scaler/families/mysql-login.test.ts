@@ -17,6 +17,7 @@ const entryAt = (port: number, over: Partial<MysqlEntry> = {}): MysqlEntry => ({
   password: new Secret('pässword'),
   database: '',
   clearText: false,
+  nativeHash: true,
   multiStatements: false,
   attributes: {},
   preparations: () => [],

@@ -50,6 +50,7 @@ export interface MysqlUser {
   password: Secret | undefined;
   database: string;
   clearText: boolean;
+  nativeHash: boolean;
   multiStatements: boolean;
   attributes: Readonly<Record<string, string>>;
 }
@@ -145,13 +146,17 @@ interface Means {
 
 /** What is sent first in each way to log in. */
 function proof(plugin: string, { nonce, who, encrypted }: Means & { encrypted: boolean }): Buffer {
-  const { clearText } = who;
+  const { clearText, nativeHash } = who;
   const password = who.password?.reveal() ?? '';
   if (plugin === 'mysql_clear_password' && !clearText) {
     throw new Fault(
       'SOURCE_REFUSED',
       'the server wants the password as it is, which allowCleartextPasswords=true would permit',
     );
+  }
+  if (plugin === 'mysql_native_password' && !nativeHash) {
+    const sentence = 'the server wants a native password, which allowNativePasswords=false rules out';
+    throw new Fault('SOURCE_REFUSED', sentence);
   }
   if (plugin === 'mysql_clear_password') return Buffer.from(`${password}\0`);
   if (plugin === 'sha256_password') {

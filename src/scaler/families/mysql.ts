@@ -16,6 +16,7 @@ export async function openMysql(settings: MysqlSettings, context: OpenContext): 
     password: settings.password,
     database,
     clearText: settings.clearText,
+    nativeHash: settings.nativeHash,
     multiStatements: settings.multiStatements,
     attributes: { program_name: context.connectionName(), _client_name: 'eventide', ...settings.attributes },
     preparations: ({ isMariaDb }) => preparations(settings, isMariaDb),
@@ -48,9 +49,10 @@ function preparations(settings: MysqlSettings, isMariaDb: boolean): { sql: strin
     { sql: 'SET SESSION TRANSACTION READ ONLY', optional: true },
     { sql: `SET SESSION ${limit}`, optional: true },
     // The last one that the server knows stays; the first in the list is wanted most.
-    ...names.toReversed().map((name, index) => ({
+    ...names.toReversed().map(name => ({
       sql: `SET NAMES ${name}${collated}`,
-      optional: index < names.length - 1 || names.length > 1,
+      // KEDA's client asks for a collation alone by a number, and a server without it takes its own.
+      optional: names.length > 1 || charsets.length === 0,
     })),
     ...(own.length === 0 ? [] : [{ sql: `SET ${own.join(', ')}`, optional: false }]),
   ];

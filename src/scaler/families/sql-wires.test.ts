@@ -31,6 +31,7 @@ const mysql = (server: TestServer) =>
       address: address(server),
       database: '',
       clearText: false,
+      nativeHash: true,
       multiStatements: false,
       attributes: {},
       preparations: () => [],
