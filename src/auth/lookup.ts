@@ -4,7 +4,14 @@ import type { References } from './references.ts';
 
 /** An object that credentials came from; a change in it may change them. */
 export interface UsedObject {
-  kind: 'Secret' | 'ConfigMap' | 'ServiceAccount' | 'TriggerAuthentication' | 'ClusterTriggerAuthentication';
+  kind:
+    | 'Secret'
+    | 'ConfigMap'
+    | 'ServiceAccount'
+    | 'TriggerAuthentication'
+    | 'ClusterTriggerAuthentication'
+    /** The pod template of what a ScaledObject scales, by the name of the ScaledObject. */
+    | 'Target';
   /** Empty for a ClusterTriggerAuthentication. */
   namespace: string;
   name: string;

@@ -152,7 +152,7 @@ describe('the credentials of a trigger', () => {
     const given = trigger({ metadata: { connectionFromEnv: 'QUEUE' } });
     const options = { references: refs, signal };
 
-    const first = await resolveAuth(given, workload(), options);
+    const first = await resolveAuth(given, workload({ kind: 'ScaledObject' }), options);
     const second = await resolveAuth(given, workload({ envSourceContainerName: 'side' }), options);
     const blank = await resolveAuth(given, workload({ envSourceContainerName: '' }), options);
 
@@ -161,6 +161,9 @@ describe('the credentials of a trigger', () => {
       'side-queue',
       'main-queue',
     ]);
+    expect(first.used).toEqual([{ kind: 'Target', namespace: 'shop', name: 'orders' }]);
+    // That of a ScaledJob is in itself.
+    expect(second.used).toEqual([]);
   });
 
   it('read each object once, though several sources need it', async () => {

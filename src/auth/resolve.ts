@@ -89,8 +89,11 @@ async function podEnvironment(
   { references, signal }: AuthOptions,
   lookup: Lookup,
 ): Promise<PodEnvironment> {
+  const { kind, namespace, name } = workload;
+  // That of a ScaledJob is in itself.
+  if (kind === 'ScaledObject') lookup.note({ kind: 'Target', namespace, name });
   const template = await references.podTemplate(workload, signal);
-  return { template, namespace: workload.namespace, lookup };
+  return { template, namespace, lookup };
 }
 
 interface Means {

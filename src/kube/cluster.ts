@@ -72,7 +72,12 @@ export function createCluster(options: ClusterOptions): Cluster {
   const { client, clock, log, version, namespaces } = options;
   const shared = { client, clock, log, ...(namespaces === undefined ? {} : { namespaces }) };
   const discovery = kubeDiscovery({ client, clock });
-  const targets = kubeTargets({ ...shared, discovery, onChange: options.onTarget });
+  const targets = kubeTargets({
+    ...shared,
+    discovery,
+    onChange: options.onTarget,
+    onSpec: key => references.targetChanged(key),
+  });
   const autoscalers = kubeAutoscalers({ ...shared, version, onChange: options.onAutoscaler });
   const authentications = authenticationWatch({ ...shared, labelSelector: options.authLabelSelector });
   const references = kubeReferences({
@@ -113,6 +118,7 @@ export function createCluster(options: ClusterOptions): Cluster {
     async onRemove(key) {
       surroundings.remove(key);
       await options.onRemove(key);
+      references.forget(key);
       targets.drop(key);
       autoscalers.drop(key);
     },

@@ -33,6 +33,10 @@ export interface ReferencesOptions {
 
 /** The objects that triggers refer to, in a cluster. */
 export interface KubeReferences extends References, AsyncDisposable {
+  /** The target of a ScaledObject has another spec: whoever was given its pod template is told. */
+  targetChanged(workloadKey: string): void;
+  /** There is no such ScaledObject any more. */
+  forget(workloadKey: string): void;
   /** Ends when it is known which TriggerAuthentications there are. @throws the signal's reason */
   whenSynced(signal: AbortSignal): Promise<void>;
 }
@@ -75,6 +79,8 @@ export function kubeReferences(options: ReferencesOptions): KubeReferences {
     onChange: (namespace, name) => onChange('ServiceAccount', namespace, name),
   });
   const { authentications } = options;
+  /** By the key of a ScaledObject, who was given the template of its target. */
+  const templates = new Map<string, Pick<ScaledObject, 'namespace' | 'name'>>();
   authentications.listen({
     onSet(now, before) {
       // Until the first lists are in nobody was told anything; a new status is no news.
@@ -98,7 +104,9 @@ export function kubeReferences(options: ReferencesOptions): KubeReferences {
   }
 
   async function targetTemplate(workload: ScaledObject, signal: AbortSignal): Promise<unknown> {
-    const { namespace, target } = workload;
+    const { key, namespace, name, target } = workload;
+    // Before it is asked for: whatever happens to it after the answer is then told.
+    templates.set(key, { namespace, name });
     try {
       const kind = await options.discovery.find(target.apiVersion, target.kind, signal);
       const object = await client.get(kind, { namespace, name: target.name }, { signal });
@@ -111,6 +119,11 @@ export function kubeReferences(options: ReferencesOptions): KubeReferences {
 
   return {
     clusterNamespace,
+    targetChanged(workloadKey) {
+      const given = templates.get(workloadKey);
+      if (given !== undefined) onChange('Target', given.namespace, given.name);
+    },
+    forget: workloadKey => void templates.delete(workloadKey),
     whenSynced: signal => authentications.whenSynced(signal),
     async secret(namespace, name, signal) {
       if (options.restrictSecrets && namespace !== clusterNamespace) throw restricted(namespace, options);

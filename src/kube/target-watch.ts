@@ -31,6 +31,8 @@ export interface TargetWatchOptions {
   namespace?: string;
   /** A target appeared that was missed, changed its replicas, or is gone; not for what we did ourselves. */
   onChange(workloadKey: string): void;
+  /** A target has another spec, whoever gave it one and whatever is new in it. */
+  onSpec?(workloadKey: string): void;
 }
 
 /** What is known of one target besides what the watch keeps. */
@@ -218,6 +220,8 @@ export class TargetWatch implements AsyncDisposable {
   #changed(target: string, kept: TargetView, before: TargetView | undefined): void {
     const entry = this.#entries.get(target);
     if (entry === undefined) return;
+    const isSpec = kept.uid !== before?.uid || kept.generation !== before.generation;
+    if (isSpec && this.#reflector?.synced) for (const key of entry.users) this.#options.onSpec?.(key);
     if (before === undefined) {
       if (entry.missed) this.#tell(entry);
       entry.missed = false;

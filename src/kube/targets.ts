@@ -18,6 +18,8 @@ export interface TargetsOptions {
   namespaces?: readonly string[];
   /** A workload's target appeared, is gone, or has other replicas than before, and that was not our doing. */
   onChange(workloadKey: string): void;
+  /** A target has another spec than before, or is there now. */
+  onSpec?(workloadKey: string): void;
 }
 
 /** What a target is, as the status of a ScaledObject tells it. */
@@ -103,9 +105,10 @@ export function kubeTargets(options: TargetsOptions): Targets {
     const key = `${workload.target.apiVersion}/${kind.kind} ${namespace ?? ''}`;
     let watch = watches.get(key);
     if (watch === undefined) {
-      const { clock, log, onChange } = options;
+      const { clock, log, onChange, onSpec } = options;
+      const more = onSpec === undefined ? {} : { onSpec };
       const place = namespace === undefined ? {} : { namespace };
-      watch = new TargetWatch({ client, clock, log, kind, onChange, ...place });
+      watch = new TargetWatch({ client, clock, log, kind, onChange, ...more, ...place });
       watches.set(key, watch);
     }
     watch.use(targetOf(workload), workload.key);

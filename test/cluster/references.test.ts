@@ -6,6 +6,7 @@ import { kubeAuthentications } from '../../src/kube/authentications.ts';
 import { kubeDiscovery } from '../../src/kube/discovery.ts';
 import { eventRecorder } from '../../src/kube/events.ts';
 import { type KubeReferences, kubeReferences, type ReferencesOptions } from '../../src/kube/references.ts';
+import { kubeTargets } from '../../src/kube/targets.ts';
 import { clusterOf, until } from './bed.ts';
 import { addKind, type CountedClient, clientOf, deployment, storeScaledObject } from './kube-bed.ts';
 
@@ -233,5 +234,34 @@ clusterOf('references in a cluster', {}, cluster => {
       spec: { containers: [{ name: 'app' }] },
     });
     expect(await references.podTemplate({ ...workload, target: unknown }, signal)).toBeUndefined();
+  });
+
+  it("tells of another template of a target's pods whoever was given the last one", async () => {
+    const shared = { client, clock: systemClock, log: silentLog };
+    await using targets = kubeTargets({
+      ...shared,
+      discovery: kubeDiscovery({ client, clock: systemClock }),
+      onChange() {},
+      onSpec: key => references.targetChanged(key),
+    });
+    const env = (value: string) => ({ name: 'app', image: 'app', env: [{ name: 'QUEUE', value }] });
+    const edited = (value: string) =>
+      cluster().patch(`/apis/apps/v1/namespaces/${namespace}/deployments/web`, {
+        spec: { template: { spec: { containers: [env(value)] } } },
+      });
+    const workload = await storeScaledObject(cluster(), namespace, { metadata: { name: 'orders' } });
+    await cluster().apply(deployment('web', 0), namespace);
+    targets.use(workload);
+    await targets.whenSynced(signal);
+    await targets.readTarget(workload, signal);
+
+    await edited('first');
+    await references.podTemplate(workload, signal);
+    await edited('second');
+    await told(`Target/${namespace}/orders`);
+
+    expect(await references.podTemplate(workload, signal)).toMatchObject({
+      spec: { containers: [env('second')] },
+    });
   });
 });
