@@ -174,8 +174,10 @@ describe("the operator's own keys", () => {
     expect(server.asked[0]).toMatchObject({ path: '/v1/credentials', authorization: 'web-1' });
   });
 
-  it('are those of the instance it runs on, asked for in a session', async () => {
+  it('are those of the instance it runs on, asked for in a session, and held while that has none', async () => {
+    let hasRole = true;
     await using server = await awsServer(({ path, method }, response) => {
+      if (!hasRole && method === 'GET') return void response.writeHead(404).end();
       if (method === 'PUT') return void response.end('session-7');
       if (path.endsWith('/security-credentials/')) return void response.end('node-role\n');
       const keys = { AccessKeyId: 'NODE', SecretAccessKey: 's', Token: 't', Expiration: inAnHour() };
@@ -193,6 +195,14 @@ describe("the operator's own keys", () => {
       'GET /latest/meta-data/iam/security-credentials/node-role',
     ]);
     expect(server.asked[2]?.headers['x-aws-ec2-metadata-token']).toBe('session-7');
+
+    hasRole = false;
+    await clock.advance(56 * 60_000);
+    await operator.keys();
+    await until(() => server.asked.length === 5);
+    await clock.advance(60_000);
+
+    expect(await operator.keys()).toEqual(['NODE', 's', 't']);
   });
 
   it.each<[string, () => Promise<AwsOptions>, string, string]>([
