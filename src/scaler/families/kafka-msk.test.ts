@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { noTokens } from '../../../test/no-tokens.ts';
+import { Fault } from '../../base/errors.ts';
 import { Secret } from '../../base/secret.ts';
 import { noIdentity } from '../../spec/pod-identity.ts';
 import type { Problem } from '../../spec/problem.ts';
@@ -16,14 +17,16 @@ const host = 'b-1.mycluster.abc123.kafka.eu-west-1.amazonaws.com';
 
 function tokenSource() {
   const asked: AwsRole[] = [];
+  const refused: unknown[] = [];
   const tokens: TokenSource = {
     ...noTokens,
     async awsCredentials(role) {
       asked.push(role);
       return keys;
     },
+    refused: given => void refused.push(given),
   };
-  return { asked, tokens };
+  return { asked, refused, tokens };
 }
 
 const at = { host, now, signal: new AbortController().signal };
@@ -77,6 +80,16 @@ describe('a login to MSK', () => {
       'x-amz-signature': 'da5a62c396ab2dd257e32ecef07dbea0ae8ffc8ec8d512b789574f9f3cc7121c',
     });
     await expect(unanswered).rejects.toMatchObject({ code: 'SOURCE_REFUSED' });
+  });
+
+  it.each([saslMsk, saslMskBearer])('gives keys back that the broker does not accept (%O)', async way => {
+    const { refused, tokens } = tokenSource();
+    const refuse = () => Promise.reject(new Fault('SOURCE_REFUSED', 'no'));
+
+    await expect(way(as({ roleArn: 'r' }), tokens).login(refuse, at)).rejects.toThrow('no');
+    await expect(way(as(keys), tokens).login(refuse, at)).rejects.toThrow('no');
+
+    expect(refused).toEqual([keys]);
   });
 
   const none = {

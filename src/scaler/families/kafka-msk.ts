@@ -72,14 +72,28 @@ export function mskFingerprint({ region, who }: MskIdentity): string {
 const lifeSeconds = 900;
 const agent = 'eventide';
 
-async function signed(
-  { region, who }: MskIdentity,
-  tokens: TokenSource,
-  { host, now, signal }: LoginAt,
-): Promise<Map<string, string>> {
-  const credentials = 'accessKeyId' in who ? who : await tokens.awsCredentials(who, signal);
-  const url = new URL(`https://${host}/?Action=kafka-cluster:Connect`);
-  return signedQuery(url, { credentials, region, service: 'kafka-cluster', now }, lifeSeconds);
+/** Keys that a login is signed with; those that were lent are given back where the broker does not accept them. */
+class LoginKeys {
+  readonly #identity: MskIdentity;
+  readonly #tokens: TokenSource;
+  #lent: AwsCredentials | undefined;
+
+  constructor(identity: MskIdentity, tokens: TokenSource) {
+    this.#identity = identity;
+    this.#tokens = tokens;
+  }
+
+  async sign({ host, now, signal }: LoginAt): Promise<Map<string, string>> {
+    const { region, who } = this.#identity;
+    this.#lent = 'accessKeyId' in who ? undefined : await this.#tokens.awsCredentials(who, signal);
+    const credentials = this.#lent ?? (who as AwsCredentials);
+    const url = new URL(`https://${host}/?Action=kafka-cluster:Connect`);
+    return signedQuery(url, { credentials, region, service: 'kafka-cluster', now }, lifeSeconds);
+  }
+
+  refused(): void {
+    if (this.#lent !== undefined) this.#tokens.refused(this.#lent);
+  }
 }
 
 /** The mechanism of MSK's own (AWS_MSK_IAM): a request signed for the broker, as JSON. */
@@ -88,14 +102,21 @@ export function saslMsk(identity: MskIdentity, tokens: TokenSource): SaslLogin {
     mechanism: 'AWS_MSK_IAM',
     secrets: [],
     async login(step, login) {
+      const keys = new LoginKeys(identity, tokens);
       const payload: Record<string, string> = {
         version: '2020_10_22',
         host: login.host,
         'user-agent': agent,
       };
-      for (const [name, value] of await signed(identity, tokens, login)) payload[name.toLowerCase()] = value;
-      const answer = await step(Buffer.from(JSON.stringify(payload)));
-      if (answer.length === 0) throw new Fault('SOURCE_REFUSED', 'the broker did not accept the signature');
+      for (const [name, value] of await keys.sign(login)) payload[name.toLowerCase()] = value;
+      try {
+        const answer = await step(Buffer.from(JSON.stringify(payload)));
+        if (answer.length > 0) return;
+        throw new Fault('SOURCE_REFUSED', 'the broker did not accept the signature');
+      } catch (thrown) {
+        if (thrown instanceof Fault && thrown.code === 'SOURCE_REFUSED') keys.refused();
+        throw thrown;
+      }
     },
   };
 }
@@ -103,12 +124,13 @@ export function saslMsk(identity: MskIdentity, tokens: TokenSource): SaslLogin {
 /** Bearer tokens that MSK takes: a URL signed for the region, which nobody is asked for. */
 export function saslMskBearer(identity: MskIdentity, tokens: TokenSource): SaslLogin {
   const host = `kafka.${identity.region}.amazonaws.com`;
+  const keys = new LoginKeys(identity, tokens);
   const source: BearerTokens = {
     async token(login) {
-      const query = queryText(await signed(identity, tokens, { ...login, host }));
+      const query = queryText(await keys.sign({ ...login, host }));
       return Buffer.from(`https://${host}/?${query}&User-Agent=${agent}`).toString('base64url');
     },
-    refused() {},
+    refused: () => keys.refused(),
   };
   return saslBearer(source, {}, []);
 }
