@@ -148,8 +148,13 @@ export interface RedisGroup extends AsyncDisposable {
   restart(): Promise<void>;
 }
 
+export interface RedisCluster extends RedisGroup {
+  /** Waits until each of the servers finds the cluster in order. */
+  agreed(): Promise<void>;
+}
+
 /** Three masters with a replica each. */
-export async function startCluster(options: RedisServerOptions = {}): Promise<RedisGroup> {
+export async function startCluster(options: RedisServerOptions = {}): Promise<RedisCluster> {
   const servers = await Promise.all(
     Array.from({ length: 6 }, async () => {
       const bus = await closedPort();
@@ -168,15 +173,19 @@ export async function startCluster(options: RedisServerOptions = {}): Promise<Re
   const login = options.password === undefined ? [] : ['-a', options.password, '--no-auth-warning'];
   const create = ['--cluster', 'create', ...addresses, '--cluster-replicas', '1', '--cluster-yes'];
   await promisify(execFile)('redis-cli', [...login, ...create]);
-  for (const server of servers) {
-    await eventually(async () => {
-      const info = String(await server.send('CLUSTER', 'INFO'));
-      return info.includes('cluster_state:ok') && info.includes('cluster_known_nodes:6');
-    });
+  async function agreed(): Promise<void> {
+    for (const server of servers) {
+      await eventually(async () => {
+        const info = String(await server.send('CLUSTER', 'INFO'));
+        return info.includes('cluster_state:ok') && info.includes('cluster_known_nodes:6');
+      });
+    }
   }
+  await agreed();
   return {
     servers,
     addresses: addresses.join(','),
+    agreed,
     ...together(servers),
   };
 }

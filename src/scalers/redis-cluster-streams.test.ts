@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type RedisGroup, redisInstalled, sayingRedis, startCluster } from '../../test/redis.ts';
+import { type RedisCluster, redisInstalled, sayingRedis, startCluster } from '../../test/redis.ts';
 import { mustBind, readOnce, scalerContract } from '../../test/scaler-contract.ts';
 import scaler from './redis-cluster-streams.ts';
 
 describe.skipIf(!redisInstalled)('redis-cluster-streams, against a real one of six nodes', () => {
-  let group: RedisGroup;
+  let group: RedisCluster;
 
   beforeAll(async () => {
     group = await startCluster({ config: ['appendonly yes'] });
@@ -28,6 +28,7 @@ describe.skipIf(!redisInstalled)('redis-cluster-streams, against a real one of s
 
   scalerContract(scaler, {
     async serve() {
+      await group.agreed();
       const stream = `orders-${randomUUID()}`;
       return {
         params: { addresses: group.addresses, stream },
@@ -43,7 +44,7 @@ describe.skipIf(!redisInstalled)('redis-cluster-streams, against a real one of s
     params: { stream: 'orders' },
     alsoRequired: ['address'],
     expect: 3,
-    wrong: () => ({ auth: { password: 'quite wrong' } }),
+    wrong: () => ({ auth: { username: 'nobody', password: 'quite wrong' } }),
     missing: () => ({ params: { stream: 'nowhere' } }),
     // As in KEDA: what nobody has written to yet is not there.
     outcomes: { missing: 0 },

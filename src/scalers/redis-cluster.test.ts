@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   eventually,
-  type RedisGroup,
+  type RedisCluster,
   type RedisServer,
   redisInstalled,
   sayingRedis,
@@ -17,7 +17,7 @@ import { slotOf } from '../scaler/families/redis-slots.ts';
 import scaler from './redis-cluster.ts';
 
 describe.skipIf(!redisInstalled)('redis-cluster, against a real one of six nodes', () => {
-  let cluster: RedisGroup;
+  let cluster: RedisCluster;
   const password = 'hunter2-hunter2';
 
   beforeAll(async () => {
@@ -63,6 +63,7 @@ describe.skipIf(!redisInstalled)('redis-cluster, against a real one of six nodes
 
   scalerContract(scaler, {
     async serve() {
+      await cluster.agreed();
       const listName = `orders-${randomUUID()}`;
       return {
         params: { addresses: cluster.addresses, listName },

@@ -31,7 +31,7 @@ describe.skipIf(!redisInstalled)('redis-sentinel-streams, against three real one
     params: { stream: 'orders', sentinelMaster: 'mymaster' },
     alsoRequired: ['address'],
     expect: 3,
-    wrong: () => ({ auth: { password: 'quite wrong' } }),
+    wrong: () => ({ auth: { username: 'nobody', password: 'quite wrong' } }),
     missing: () => ({ params: { stream: 'nowhere' } }),
     // As in KEDA: what nobody has written to yet is not there.
     outcomes: { missing: 0 },

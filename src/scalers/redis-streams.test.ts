@@ -47,7 +47,7 @@ describe.skipIf(!redisInstalled)('redis-streams, against a real server', () => {
     params: { stream: 'orders' },
     alsoRequired: ['address'],
     expect: 3,
-    wrong: () => ({ auth: { password: 'quite wrong' } }),
+    wrong: () => ({ auth: { username: 'nobody', password: 'quite wrong' } }),
     missing: () => ({ params: { stream: 'nowhere' } }),
     // As in KEDA: what nobody has written to yet is not there.
     outcomes: { missing: 0 },
