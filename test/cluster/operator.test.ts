@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Installed } from '../e2e/eventide.ts';
-import { clusterOf, type Manifest } from './bed.ts';
+import { httpServer } from '../misbehaving-http.ts';
+import { clusterOf, type Manifest, until } from './bed.ts';
 import { deployment } from './kube-bed.ts';
 import { installOperator, type RunningOperator, startOperator } from './operator.ts';
 import { prometheusServer } from './servers.ts';
@@ -44,6 +45,35 @@ clusterOf('the operator on a cluster', { hpaSyncSeconds: 2 }, cluster => {
       ),
     ).toBe(1);
   }, 60_000);
+
+  it("uses another variable of the target's pods for the next reading", async () => {
+    const shown = new Set<string | undefined>();
+    await using source = await httpServer((request, response) => {
+      shown.add(request.headers.authorization);
+      response.end('{"status":"success","data":{"resultType":"scalar","result":[1,"0"]}}');
+    });
+    const namespace = await cluster().namespace();
+    const web = (value: string) => {
+      const containers = [{ name: 'app', image: 'none', env: [{ name: 'TOKEN', value }] }];
+      return deployment('web', 0, { spec: { containers } });
+    };
+    const spec = { env: [{ parameter: 'bearerToken', name: 'TOKEN' }] };
+    const metadata = { authModes: 'bearer' };
+    await cluster().apply([web('first'), { ...authentication, spec }], namespace);
+
+    await cluster().apply(scaledObject(source.url, metadata), namespace);
+    await until(
+      async () => shown,
+      seen => seen.has('Bearer first'),
+    );
+    await cluster().apply(web('second'), namespace);
+    await until(
+      async () => shown,
+      seen => seen.has('Bearer second'),
+    );
+
+    expect([...shown]).toEqual(['Bearer first', 'Bearer second']);
+  }, 60_000);
 });
 
 const authentication: Manifest = {
@@ -53,13 +83,19 @@ const authentication: Manifest = {
   spec: { podIdentity: { provider: 'none' } },
 };
 
-const scaledObject = (serverAddress: string): Manifest => ({
+const scaledObject = (serverAddress: string, more: object = {}): Manifest => ({
   apiVersion: 'keda.sh/v1alpha1',
   kind: 'ScaledObject',
   metadata: { name: 'web' },
   spec: {
     scaleTargetRef: { name: 'web' },
     pollingInterval: 1,
-    triggers: [{ type: 'prometheus', metadata: { serverAddress, query: 'waiting', threshold: '2' } }],
+    triggers: [
+      {
+        type: 'prometheus',
+        metadata: { serverAddress, query: 'waiting', threshold: '2', ...more },
+        authenticationRef: { name: 'nothing' },
+      },
+    ],
   },
 });
