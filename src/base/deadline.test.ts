@@ -11,6 +11,15 @@ describe('deadline', () => {
     expect(limit.signal.reason).toMatchObject({ code: 'SOURCE_TIMEOUT', message: 'no answer within 1 ms' });
   });
 
+  it('does not end at once where it is years away', async () => {
+    using far = deadline(undefined, 2 ** 40);
+    using near = deadline(undefined, 20);
+
+    await new Promise(resolve => near.signal.addEventListener('abort', resolve));
+
+    expect(far.signal.aborted).toBe(false);
+  });
+
   it('follows its parent, and is aborted from the start where the parent was', () => {
     const parent = new AbortController();
     using running = deadline(parent.signal, 60_000);

@@ -5,6 +5,9 @@ export interface Deadline extends Disposable {
   readonly signal: AbortSignal;
 }
 
+/** Longer ones Node would let end at once. */
+const longestMs = 2 ** 31 - 1;
+
 /**
  * A signal that is aborted when `parent` is, or after `ms`, whichever comes first. Unlike `AbortSignal.any`
  * it leaves nothing behind on a parent that outlives ten thousand reads.
@@ -16,7 +19,7 @@ export function deadline(parent: AbortSignal | undefined, ms: number): Deadline 
   parent?.addEventListener('abort', follow, { once: true });
   const timer = setTimeout(
     () => controller.abort(new Fault('SOURCE_TIMEOUT', `no answer within ${ms} ms`)),
-    ms,
+    Math.min(ms, longestMs),
   );
   return {
     signal: controller.signal,
