@@ -1,11 +1,11 @@
 import { Fault } from '../../base/errors.ts';
 import type { ReadContext } from '../context.ts';
-import type { DeadMessage, Delivery, Receipt } from '../delivery.ts';
+import type { DeadMessage, Delivery } from '../delivery.ts';
 import type { AskAt, KafkaClient } from './kafka.ts';
 import { kafkaPlace } from './kafka-access.ts';
 import { createTopicCall, produceCall } from './kafka-delivery-messages.ts';
 import { faultOfCode, isPassing, noError, topicExists, topicNotFound } from './kafka-errors.ts';
-import { GroupQueue, patiently, type RecordPlace } from './kafka-group-queue.ts';
+import { GroupQueue, patiently, placeOf, type RecordPlace } from './kafka-group-queue.ts';
 import type { KafkaTrigger } from './kafka-lag-reading.ts';
 import type { KafkaLink } from './kafka-link.ts';
 import { type Broker, metadataCall } from './kafka-messages.ts';
@@ -59,8 +59,8 @@ export const kafkaDelivery: Delivery<KafkaTrigger, KafkaClient> = {
     'at once; a partition that is added while Eventide runs begins with its oldest message. Kafka forgets what a group',
     'without members committed more than `offsets.retention.minutes` ago (7 days), so it is committed again each hour: only',
     'after a longer absence of Eventide does the group begin anew. Messages that Kafka deletes before they were claimed are',
-    'skipped. A topic that is made anew while its Jobs run takes what they acknowledge for its own messages with the same',
-    'offsets.',
+    'skipped. A topic that is made anew begins with its oldest message; before Kafka 2.8 it takes what Jobs of the old one',
+    'acknowledge for its own messages with the same offsets.',
     '',
     'The body is the value of the message; key and headers are not handed on. Messages that cannot be processed are sent to',
     '`<topic>-dlt` with key, value and headers, or the value alone where Kafka has deleted them, and with where they came',
@@ -81,14 +81,6 @@ export const kafkaDelivery: Delivery<KafkaTrigger, KafkaClient> = {
     await queue.finish(place, context);
   },
 };
-
-function placeOf(receipt: Receipt): RecordPlace {
-  const [topic = '', partition, offset] = receipt.split('/');
-  if (!/^\d+$/.test(partition ?? '') || !/^\d+$/.test(offset ?? '')) {
-    throw new Fault('MESSAGE_LOST', `"${receipt}" is no receipt of Kafka`);
-  }
-  return { topic, partition: Number(partition), offset: Number(offset) };
-}
 
 type Sendable = Pick<KafkaRecord, 'key' | 'value' | 'headers'>;
 

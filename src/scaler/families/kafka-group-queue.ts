@@ -1,5 +1,5 @@
 import { Fault } from '../../base/errors.ts';
-import type { Claim } from '../delivery.ts';
+import type { Claim, Receipt } from '../delivery.ts';
 import type { AskAt, KafkaClient } from './kafka.ts';
 import {
   type CommittedPartition,
@@ -17,6 +17,8 @@ import {
   consumerGroupDescribeCall,
   describeGroupsCall,
   findCoordinatorCall,
+  type IdentifiedTopic,
+  identifiedMetadataCall,
   metadataCall,
 } from './kafka-messages.ts';
 import { type OffsetsAsk, paused } from './kafka-offsets.ts';
@@ -28,20 +30,31 @@ export interface RecordPlace {
   topic: string;
   partition: number;
   offset: number;
+  /** Which of all topics that ever had the name; empty where a broker before 2.8 does not say. */
+  topicId: string;
 }
 
 /** One partition of the queue. */
 interface Part {
   topic: string;
   partition: number;
+  topicId: string;
   window: PartitionWindow;
   leader: Broker | undefined;
   /** When we last committed in it, in epoch milliseconds. */
   committedAt: number;
 }
 
+/** What a topic is now: its id, and who leads its partitions. */
+interface Standing {
+  error: number;
+  topicId: string;
+  leaders: ReadonlyMap<number, Broker | undefined>;
+}
+
 /** Where a partition is led from, and where it begins if nothing is committed in it. */
 interface Origin {
+  topicId: string;
   leader: Broker | undefined;
   reset: 'latest' | 'earliest';
 }
@@ -99,9 +112,8 @@ export class GroupQueue {
   }
 
   #isDone(receipt: string): boolean {
-    const slash = receipt.lastIndexOf('/');
-    const part = this.#parts.get(receipt.slice(0, slash));
-    return part?.window.isDone(Number(receipt.slice(slash + 1))) ?? false;
+    const place = placeOf(receipt);
+    return this.#parts.get(keyOf(place))?.window.isDone(place.offset) ?? false;
   }
 
   /** Commits what was passed over without a message to be done: marks of transactions, and what was done before. */
@@ -132,6 +144,7 @@ export class GroupQueue {
     await this.#inTurn(async () => {
       if (this.#dirty.has(part)) await this.#commit(at);
     });
+    if (this.#parts.get(keyOf(place)) !== part) throw lost(place);
   }
 
   /** Whether the broker keeps that the message is done. */
@@ -166,12 +179,14 @@ export class GroupQueue {
     return [...parts.slice(first), ...parts.slice(0, first)];
   }
 
-  async #partOf({ topic, partition }: RecordPlace, at: AskAt): Promise<Part> {
+  async #partOf({ topic, partition, topicId }: RecordPlace, at: AskAt): Promise<Part> {
     const key = partKey(topic, partition);
     if (!this.#parts.has(key)) await this.#inTurn(() => this.#load(at, { alone: false }));
     const part = this.#parts.get(key);
     if (part === undefined)
       throw new Fault('MESSAGE_LOST', `"${topic}" ${partition} does not count any more`);
+    if (isAnother(part.topicId, topicId))
+      throw new Fault('MESSAGE_LOST', `the topic "${topic}" was made anew, and its message is gone`);
     return part;
   }
 
@@ -179,35 +194,67 @@ export class GroupQueue {
   async #load(at: AskAt, { alone }: { alone: boolean }): Promise<void> {
     const { group, topics, partitions } = this.#ask;
     const link = await this.#client.any(at);
-    const [metadata, coordinator] = await Promise.all([
-      link.ask(metadataCall(topics), at.signal),
+    const [standings, coordinator] = await Promise.all([
+      this.#standings(link, topics, at),
       this.#coordinator(link, at),
     ]);
-    const brokers = new Map(metadata.brokers.map(broker => [broker.id, broker]));
-    const leaders = new Map<string, Map<number, Broker | undefined>>();
-    for (const topic of topics) {
-      const found = metadata.topics.get(topic);
-      if (found === undefined || found.error !== noError)
-        throw faultOfCode(found?.error ?? -1, `the topic "${topic}"`);
-      const counted = [...found.partitions].filter(([partition]) => partitions?.has(partition) ?? true);
-      leaders.set(topic, new Map(counted.map(([partition, { leader }]) => [partition, brokers.get(leader)])));
-    }
+    const places = new Map(
+      [...standings].map(([topic, { error, leaders }]) => {
+        if (error !== noError) throw faultOfCode(error, `the topic "${topic}"`);
+        const counted = [...leaders.keys()].filter(partition => partitions?.has(partition) ?? true);
+        return [topic, counted] as const;
+      }),
+    );
     const [{ error, partitions: committed }] = await Promise.all([
-      coordinator.ask(committedCall(group, placesOf(leaders)), at.signal),
+      coordinator.ask(committedCall(group, places), at.signal),
       alone ? this.#insistOnBeingAlone(coordinator, at) : undefined,
     ]);
     if (error !== noError) throw faultOfCode(error, `the offsets of the group "${group}"`);
     const watched = new Set([...this.#parts.values()].map(({ topic }) => topic));
+    this.#forgetOthers(standings);
     for (const each of committed) {
-      const leader = leaders.get(each.topic)?.get(each.partition);
+      const { topicId = '', leaders } = standings.get(each.topic) ?? {};
       // One that was added while we were looking has nothing but messages that wait.
       const reset = watched.has(each.topic) ? 'earliest' : this.#reset;
-      await this.#take(each, { leader, reset }, at);
+      await this.#take(each, { topicId, leader: leaders?.get(each.partition), reset }, at);
       const part = this.#parts.get(keyOf(each));
       if (alone && part !== undefined && (await this.#fades(part, each, at))) this.#dirty.add(part);
     }
     // Where the group begins is settled now, or it would begin somewhere else after a crash.
     if (this.#dirty.size > 0) await this.#commit(at);
+  }
+
+  async #standings(
+    link: KafkaLink,
+    topics: readonly string[],
+    at: AskAt,
+  ): Promise<ReadonlyMap<string, Standing>> {
+    const identified = link.supports(apis.metadata, 10);
+    const metadata = await link.ask(
+      identified ? identifiedMetadataCall(topics) : metadataCall(topics),
+      at.signal,
+    );
+    const brokers = new Map(metadata.brokers.map(broker => [broker.id, broker]));
+    return new Map(
+      topics.map(topic => {
+        const found: Partial<IdentifiedTopic> = metadata.topics.get(topic) ?? {};
+        const { error = -1, partitions = [], id: topicId = '' } = found;
+        const leaders = [...partitions].map(
+          ([partition, { leader }]) => [partition, brokers.get(leader)] as const,
+        );
+        return [topic, { error, topicId, leaders: new Map(leaders) }];
+      }),
+    );
+  }
+
+  /** Lets go of partitions of topics that were made anew: nothing that is known of them is true any more. */
+  #forgetOthers(standings: ReadonlyMap<string, Standing>): void {
+    for (const [key, part] of this.#parts) {
+      const standing = standings.get(part.topic);
+      if (standing?.error !== noError || !isAnother(part.topicId, standing.topicId)) continue;
+      this.#parts.delete(key);
+      this.#dirty.delete(part);
+    }
   }
 
   async #coordinator(link: KafkaLink, at: AskAt): Promise<KafkaLink> {
@@ -242,7 +289,7 @@ export class GroupQueue {
     return part.window.committed.offset <= (await this.#edge(part, 'latest', at));
   }
 
-  async #take(committed: CommittedPartition, { leader, reset }: Origin, at: AskAt): Promise<void> {
+  async #take(committed: CommittedPartition, { topicId, leader, reset }: Origin, at: AskAt): Promise<void> {
     const { topic, partition, offset, text, error } = committed;
     if (error !== noError) throw faultOfCode(error, `the offset in "${topic}" ${partition}`);
     const key = partKey(topic, partition);
@@ -254,7 +301,7 @@ export class GroupQueue {
     }
     const begin = offset >= 0 ? offset : await this.#edge({ topic, partition, leader }, reset, at);
     const window = new PartitionWindow({ offset: begin, done: readDone(begin, text) });
-    const part = { topic, partition, window, leader, committedAt: 0 };
+    const part = { topic, partition, topicId, window, leader, committedAt: 0 };
     this.#parts.set(key, part);
     if (offset < 0) this.#dirty.add(part);
   }
@@ -274,15 +321,22 @@ export class GroupQueue {
   /** Commits what was done since the last time, on top of what the broker has, should another process be at work. */
   async #commit(at: AskAt): Promise<void> {
     const { group } = this.#ask;
+    const link = await this.#client.any(at);
+    const topics = new Set([...this.#dirty].map(({ topic }) => topic));
+    const [standings, coordinator] = await Promise.all([
+      this.#standings(link, [...topics], at),
+      this.#coordinator(link, at),
+    ]);
+    this.#forgetOthers(standings);
     const parts = [...this.#dirty];
-    const coordinator = await this.#coordinator(await this.#client.any(at), at);
+    if (parts.length === 0) return;
     const places = new Map<string, number[]>();
     for (const { topic, partition } of parts) places.set(topic, [...(places.get(topic) ?? []), partition]);
     const { error, partitions } = await coordinator.ask(committedCall(group, places), at.signal);
     if (error !== noError) throw faultOfCode(error, `the offsets of the group "${group}"`);
     for (const each of partitions) {
-      const leader = this.#parts.get(keyOf(each))?.leader;
-      await this.#take(each, { leader, reset: this.#reset }, at);
+      const { topicId = '', leader } = this.#parts.get(keyOf(each)) ?? {};
+      await this.#take(each, { topicId, leader, reset: this.#reset }, at);
     }
     const commits = parts.map(part => {
       this.#dirty.delete(part);
@@ -391,7 +445,7 @@ class Taker {
       found.add(record.offset);
       const deliveryCount = window.offer(record.offset, this.#time);
       if (deliveryCount !== undefined)
-        this.#add({ topic, partition, offset: record.offset }, record, deliveryCount);
+        this.#add({ topic, partition, offset: record.offset, topicId: part.topicId }, record, deliveryCount);
     }
     if (next === undefined || next <= begin) return undefined;
     window.passed(begin, next, found);
@@ -405,7 +459,7 @@ class Taker {
       // Offsets begin anew with a topic that was deleted and made again.
       messageId: `${placeText(place)}/${timestamp}`,
       body,
-      receipt: placeText(place),
+      receipt: `${placeText(place)}/${place.topicId}`,
       deliveryCount,
       lockedUntil: this.#time.until,
       ...(timestamp >= 0 ? { sentAt: timestamp } : {}),
@@ -416,11 +470,18 @@ class Taker {
 const partKey = (topic: string, partition: number) => `${topic}/${partition}`;
 const keyOf = ({ topic, partition }: { topic: string; partition: number }) => partKey(topic, partition);
 
-export const placeText = ({ topic, partition, offset }: RecordPlace) => `${topic}/${partition}/${offset}`;
+const placeText = ({ topic, partition, offset }: RecordPlace) => `${topic}/${partition}/${offset}`;
 
-function placesOf(leaders: ReadonlyMap<string, ReadonlyMap<number, unknown>>): Map<string, number[]> {
-  return new Map([...leaders].map(([topic, partitions]) => [topic, [...partitions.keys()]]));
+/** Reads a receipt. @throws Fault MESSAGE_LOST where it is none */
+export function placeOf(receipt: Receipt): RecordPlace {
+  const [topic = '', partition, offset, topicId = ''] = receipt.split('/');
+  if (!/^\d+$/.test(partition ?? '') || !/^\d+$/.test(offset ?? '')) {
+    throw new Fault('MESSAGE_LOST', `"${receipt}" is no receipt of Kafka`);
+  }
+  return { topic, partition: Number(partition), offset: Number(offset), topicId };
 }
+
+const isAnother = (one: string, other: string) => one !== other && one !== '' && other !== '';
 
 const lost = (place: RecordPlace) => new Fault('MESSAGE_LOST', `${placeText(place)} was settled already`);
 

@@ -138,6 +138,66 @@ function topicOf(answer: WireReader): [string, TopicMetadata] {
   return [name, { error, partitions: new Map(partitions) }];
 }
 
+/** A topic that is made anew gets another id. */
+export interface IdentifiedTopic extends TopicMetadata {
+  id: string;
+}
+
+/** As `metadataCall`, and which of all topics that ever had the name it is: since Kafka 2.8. */
+export function identifiedMetadataCall(
+  topics: readonly string[],
+): Call<Metadata & { topics: ReadonlyMap<string, IdentifiedTopic> }> {
+  return {
+    name: 'metadata',
+    api: apis.metadata,
+    version: 10,
+    flexible: true,
+    write: out =>
+      void out
+        .compactArray(topics, topic => out.raw(Buffer.alloc(idBytes)).compactString(topic).tags())
+        .bool(false)
+        .bool(false)
+        .bool(false)
+        .tags(),
+    read(answer) {
+      answer.skip(4);
+      const brokers = answer.compactArray(() => {
+        const broker = { id: answer.int32(), host: answer.compactString() ?? '', port: answer.int32() };
+        answer.compactString();
+        answer.tags();
+        return broker;
+      });
+      answer.compactString();
+      const controller = answer.int32();
+      const topics = answer.compactArray(() => identifiedTopicOf(answer));
+      answer.int32();
+      answer.tags();
+      return { brokers, controller, topics: new Map(topics) };
+    },
+  };
+}
+
+const idBytes = 16;
+
+function identifiedTopicOf(answer: WireReader): [string, IdentifiedTopic] {
+  const error = answer.int16();
+  const name = answer.compactString() ?? '';
+  const id = answer.slice(idBytes).toString('base64url');
+  answer.int8();
+  const partitions = answer.compactArray(() => {
+    const failed = answer.int16();
+    const partition = answer.int32();
+    const leader = answer.int32();
+    answer.int32();
+    for (let list = 0; list < 3; list += 1) answer.compactArray(() => answer.int32());
+    answer.tags();
+    return [partition, { leader, error: failed }] as const;
+  });
+  answer.int32();
+  answer.tags();
+  return [name, { error, id, partitions: new Map(partitions) }];
+}
+
 /** Passes over a list of 32-bit numbers. */
 const skipNumbers = (answer: WireReader) => answer.skip(Math.max(0, answer.int32()) * 4);
 
