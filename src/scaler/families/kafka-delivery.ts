@@ -5,11 +5,12 @@ import type { AskAt, KafkaClient } from './kafka.ts';
 import { kafkaPlace } from './kafka-access.ts';
 import { createTopicCall, produceCall } from './kafka-delivery-messages.ts';
 import { faultOfCode, isPassing, noError, topicExists, topicNotFound } from './kafka-errors.ts';
-import { GroupQueue, patiently, placeOf, type RecordPlace } from './kafka-group-queue.ts';
+import { GroupQueue, patiently } from './kafka-group-queue.ts';
 import type { KafkaTrigger } from './kafka-lag-reading.ts';
 import type { KafkaLink } from './kafka-link.ts';
-import { type Broker, metadataCall } from './kafka-messages.ts';
+import { type Broker, metadataCall } from './kafka-metadata-messages.ts';
 import { paused } from './kafka-offsets.ts';
+import { placeOf, type RecordPlace } from './kafka-record-claims.ts';
 import { type KafkaRecord, writeBatch } from './kafka-records.ts';
 import { windowedDelivery } from './windowed-delivery.ts';
 

@@ -1,45 +1,37 @@
 import { Fault } from '../../base/errors.ts';
-import type { Claim, Receipt } from '../delivery.ts';
+import type { Claim } from '../delivery.ts';
 import type { AskAt, KafkaClient } from './kafka.ts';
 import {
   type CommittedPartition,
   commitCall,
   committedCall,
   edgeCall,
-  type FetchedPartition,
   fetchCall,
 } from './kafka-delivery-messages.ts';
 import { faultOfCode, groupNotFound, isPassing, noError, offsetOutOfRange } from './kafka-errors.ts';
 import type { KafkaLink } from './kafka-link.ts';
+import { apis, consumerGroupDescribeCall, describeGroupsCall } from './kafka-messages.ts';
 import {
-  apis,
   type Broker,
-  consumerGroupDescribeCall,
-  describeGroupsCall,
   findCoordinatorCall,
   type IdentifiedTopic,
   identifiedMetadataCall,
   metadataCall,
-} from './kafka-messages.ts';
+} from './kafka-metadata-messages.ts';
 import { type OffsetsAsk, paused } from './kafka-offsets.ts';
+import {
+  mostClaimBytes,
+  placeOf,
+  placeText,
+  type RecordPlace,
+  Taker,
+  type WatchedPart,
+} from './kafka-record-claims.ts';
 import { type KafkaRecord, readBatches } from './kafka-records.ts';
 import { PartitionWindow, readDone, writeDone } from './partition-window.ts';
 
-/** A message by its place. */
-export interface RecordPlace {
-  topic: string;
-  partition: number;
-  offset: number;
-  /** Which of all topics that ever had the name; empty where a broker before 2.8 does not say. */
-  topicId: string;
-}
-
 /** One partition of the queue. */
-interface Part {
-  topic: string;
-  partition: number;
-  topicId: string;
-  window: PartitionWindow;
+interface Part extends WatchedPart {
   leader: Broker | undefined;
   /** When we last committed in it, in epoch milliseconds. */
   committedAt: number;
@@ -70,7 +62,6 @@ const mostTries = 5;
 const pauseMs = 200;
 /** Kafka forgets what a group without members committed longer ago than `offsets.retention.minutes`. */
 const freshMs = 3_600_000;
-const mostClaimBytes = 16 * 1024 * 1024;
 const mostFetchBytes = 1024 * 1024;
 /** What a message is thought to have at most, so that a small claim fetches little. */
 const messageBytes = 16 * 1024;
@@ -406,80 +397,8 @@ export async function patiently<T extends { error: number }>(ask: () => Promise<
   }
 }
 
-/** Takes messages until there are enough. */
-class Taker {
-  readonly claims: Claim[] = [];
-  fault: Fault | undefined;
-  readonly #most: number;
-  readonly #time: { now: number; until: number };
-  #bytes = 0;
-
-  constructor(most: number, time: { now: number; until: number }) {
-    this.#most = most;
-    this.#time = time;
-  }
-
-  get room(): number {
-    return this.#most - this.claims.length;
-  }
-
-  get hasRoom(): boolean {
-    return this.room > 0 && this.#bytes < mostClaimBytes;
-  }
-
-  /** @returns where to go on, or undefined where there is nothing more for now */
-  take(part: Part, begin: number, fetched: FetchedPartition): number | undefined {
-    const { topic, partition, window } = part;
-    if (fetched.error !== noError) {
-      this.fault = faultOfCode(fetched.error, `"${topic}" ${partition}`);
-      return undefined;
-    }
-    const { records, next } = readBatches(fetched.batches, fetched.aborted);
-    const found = new Set<number>();
-    for (const record of records) {
-      if (record.offset < begin) continue;
-      if (!this.hasRoom || !window.hasRoom(record.offset)) {
-        window.passed(begin, record.offset, found);
-        return undefined;
-      }
-      found.add(record.offset);
-      const deliveryCount = window.offer(record.offset, this.#time);
-      if (deliveryCount !== undefined)
-        this.#add({ topic, partition, offset: record.offset, topicId: part.topicId }, record, deliveryCount);
-    }
-    if (next === undefined || next <= begin) return undefined;
-    window.passed(begin, next, found);
-    return next < fetched.stable ? next : undefined;
-  }
-
-  #add(place: RecordPlace, { timestamp, value }: KafkaRecord, deliveryCount: number): void {
-    const body = value ?? Buffer.alloc(0);
-    this.#bytes += body.length;
-    this.claims.push({
-      // Offsets begin anew with a topic that was deleted and made again.
-      messageId: `${placeText(place)}/${timestamp}`,
-      body,
-      receipt: `${placeText(place)}/${place.topicId}`,
-      deliveryCount,
-      lockedUntil: this.#time.until,
-      ...(timestamp >= 0 ? { sentAt: timestamp } : {}),
-    });
-  }
-}
-
 const partKey = (topic: string, partition: number) => `${topic}/${partition}`;
 const keyOf = ({ topic, partition }: { topic: string; partition: number }) => partKey(topic, partition);
-
-const placeText = ({ topic, partition, offset }: RecordPlace) => `${topic}/${partition}/${offset}`;
-
-/** Reads a receipt. @throws Fault MESSAGE_LOST where it is none */
-export function placeOf(receipt: Receipt): RecordPlace {
-  const [topic = '', partition, offset, topicId = ''] = receipt.split('/');
-  if (!/^\d+$/.test(partition ?? '') || !/^\d+$/.test(offset ?? '')) {
-    throw new Fault('MESSAGE_LOST', `"${receipt}" is no receipt of Kafka`);
-  }
-  return { topic, partition: Number(partition), offset: Number(offset), topicId };
-}
 
 const isAnother = (one: string, other: string) => one !== other && one !== '' && other !== '';
 

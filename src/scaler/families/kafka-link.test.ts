@@ -5,7 +5,8 @@ import { faultFrom } from '../../../test/scaler-contract.ts';
 import { deadline } from '../../base/deadline.ts';
 import { kafkaClient } from './kafka.ts';
 import { connectKafka, type KafkaLink } from './kafka-link.ts';
-import { apis, metadataCall } from './kafka-messages.ts';
+import { apis } from './kafka-messages.ts';
+import { metadataCall } from './kafka-metadata-messages.ts';
 import { WireWriter } from './kafka-wire.ts';
 
 const { signal } = new AbortController();

@@ -5,7 +5,8 @@ import { Fault } from '../../base/errors.ts';
 import { type KafkaClient, kafkaClient } from './kafka.ts';
 import { topicNotFound } from './kafka-errors.ts';
 import type { KafkaLink } from './kafka-link.ts';
-import { apis, type endOffsetsCall, type metadataCall } from './kafka-messages.ts';
+import { apis, type endOffsetsCall } from './kafka-messages.ts';
+import type { metadataCall } from './kafka-metadata-messages.ts';
 import { type OffsetsAsk, readPositions } from './kafka-offsets.ts';
 
 const { signal } = new AbortController();

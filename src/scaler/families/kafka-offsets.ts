@@ -4,21 +4,23 @@ import type { AskAt, KafkaClient } from './kafka.ts';
 import { faultOfCode, groupNotFound, isPassing, noError, topicNotFound } from './kafka-errors.ts';
 import {
   apis,
-  type Broker,
   consumerGroupDescribeCall,
   describeGroupsCall,
   endOffsetsCall,
-  findCoordinatorCall,
-  findCoordinatorsCall,
   type GroupOffsets,
   type GroupWanted,
-  metadataCall,
   offsetFetchCall,
   offsetFetchManyCall,
   type Subscriptions,
-  type TopicMetadata,
   type TopicOffsets,
 } from './kafka-messages.ts';
+import {
+  type Broker,
+  findCoordinatorCall,
+  findCoordinatorsCall,
+  metadataCall,
+  type TopicMetadata,
+} from './kafka-metadata-messages.ts';
 
 /** Whose offsets are asked for. */
 export interface OffsetsAsk {

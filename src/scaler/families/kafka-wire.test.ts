@@ -15,15 +15,17 @@ import {
   consumerGroupDescribeCall,
   describeGroupsCall,
   endOffsetsCall,
-  findCoordinatorCall,
-  findCoordinatorsCall,
-  identifiedMetadataCall,
-  metadataCall,
   offsetFetchCall,
   offsetFetchManyCall,
   saslAuthenticateCall,
   saslHandshakeCall,
 } from './kafka-messages.ts';
+import {
+  findCoordinatorCall,
+  findCoordinatorsCall,
+  identifiedMetadataCall,
+  metadataCall,
+} from './kafka-metadata-messages.ts';
 import { WireReader, WireWriter } from './kafka-wire.ts';
 
 const readerOf = (out: WireWriter) => new WireReader(out.frame().subarray(4));

@@ -1,7 +1,7 @@
 import { deadline } from '../../base/deadline.ts';
 import { Fault, faultOf } from '../../base/errors.ts';
 import { connectKafka, type KafkaEntry, type KafkaLink } from './kafka-link.ts';
-import type { Broker } from './kafka-messages.ts';
+import type { Broker } from './kafka-metadata-messages.ts';
 import { type Address, joinHostPort } from './socket.ts';
 
 /** The time and the patience of whoever asks. */
