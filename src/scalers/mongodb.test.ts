@@ -238,6 +238,22 @@ describe.skipIf(!(await hasGo()))('mongodb, against FerretDB', () => {
       else expect(await faultFrom(reading)).toMatchObject({ code: outcome });
     });
 
+    it.each([
+      ['tls=false', { ca: authority }, 0],
+      ['tls=true&tlsInsecure=true', {}, 'SOURCE_UNREACHABLE'],
+    ])('with TLS of its own, whatever the connection string says: %s', async (options, auth, outcome) => {
+      const connectionString = uri(secured, `?${options}`);
+      const bound = mustBind(mongodb, {
+        params: what,
+        auth: { tls: 'enable', ...own, ...auth, connectionString },
+      });
+
+      const reading = readOnce(bound);
+
+      if (outcome === 0) expect(await reading).toBe(0);
+      else expect(await faultFrom(reading)).toMatchObject({ code: outcome });
+    });
+
     it('with TLS: trusts the authorities of the process where only the connection string asks for it', async () => {
       const connectionString = uri(secured, '?tls=true');
       const bound = mustBind(mongodb, { params: what, auth: { connectionString } });

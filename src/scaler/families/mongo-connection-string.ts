@@ -53,9 +53,10 @@ export interface MongoUri {
 /**
  * Checks a connection string for what it may not lead to.
  *
+ * @param ownTls how to encrypt is said beside it, and what it says of that does not count
  * @throws Fault PARAM_INVALID, or NOT_SUPPORTED for ways to log in; no message holds a value
  */
-export function parseMongoUri(uri: string): MongoUri {
+export function parseMongoUri(uri: string, { ownTls = false } = {}): MongoUri {
   const {
     base,
     user = '',
@@ -77,6 +78,7 @@ export function parseMongoUri(uri: string): MongoUri {
       throw new Fault('NOT_SUPPORTED', sentence);
     }
     const known = aliases[name.toLowerCase()] ?? name;
+    if (ownTls && /^(tls|ssl)/i.test(known)) continue;
     if (name.toLowerCase() === 'connect') options.append('directConnection', String(value === 'direct'));
     else if (passed.has(known.toLowerCase())) options.append(known, value);
   }

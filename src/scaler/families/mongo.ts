@@ -62,7 +62,7 @@ async function clientLibrary(): Promise<typeof import('mongodb')> {
  * @throws Fault of the source, PARAM_INVALID or NOT_SUPPORTED; no message holds a credential
  */
 export async function openMongo(access: MongoAccess, context: OpenContext): Promise<MongoSource> {
-  const { hosts, known } = parseMongoUri(access.uri.reveal());
+  const { hosts, known } = parseMongoUri(access.uri.reveal(), { ownTls: access.tls !== undefined });
   requireUsableTls(access.tls);
   const { MongoClient, BSON } = await clientLibrary();
   const { signal } = context;
