@@ -11,6 +11,7 @@ import java.util.Properties;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AlterConsumerGroupOffsetsResult;
@@ -28,6 +29,7 @@ import org.apache.kafka.common.acl.AccessControlEntry;
 import org.apache.kafka.common.acl.AclBinding;
 import org.apache.kafka.common.acl.AclOperation;
 import org.apache.kafka.common.acl.AclPermissionType;
+import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
 import org.apache.kafka.common.resource.PatternType;
 import org.apache.kafka.common.resource.ResourcePattern;
 import org.apache.kafka.common.resource.ResourceType;
@@ -50,6 +52,8 @@ public class Tool {
     settings.put("bootstrap.servers", servers);
     this.admin = Admin.create(settings);
     settings.put("linger.ms", "0");
+    // A broker that learns only now that it leads may take a second batch and not the first, which then waits forever.
+    settings.put("max.in.flight.requests.per.connection", "1");
     this.producer = new KafkaProducer<>(settings, new StringSerializer(), new StringSerializer());
   }
 
@@ -158,7 +162,14 @@ public class Tool {
           }
           results.add(admin.alterConsumerGroupOffsets(group, offsets));
         }
-        for (AlterConsumerGroupOffsetsResult each : results) each.all().get();
+        try {
+          for (AlterConsumerGroupOffsetsResult each : results) each.all().get();
+        } catch (ExecutionException thrown) {
+          // A topic that the controller has made is not known to the broker at once.
+          if (!(thrown.getCause() instanceof UnknownTopicOrPartitionException)) throw thrown;
+          Thread.sleep(50);
+          return run(words);
+        }
         return "";
       }
       case "forget":
