@@ -69,8 +69,10 @@ export function enduranceCases({ contract, bound, readOnce, openOnce, open, now 
     if (stop === undefined || restart === undefined) throw new Error('the server cannot be restarted');
     await using engine = reader(bound(served), { open, now });
     const { clock, outcome } = engine;
+    // One that is between two readings all the while.
+    await using idle = reader(bound(served), { open, now });
 
-    const before = await outcome();
+    const before = [await outcome(), await idle.outcome()];
     await stop();
     const away = await outcome();
     await restart();
@@ -85,10 +87,16 @@ export function enduranceCases({ contract, bound, readOnce, openOnce, open, now 
       { timeout: patienceMs, interval: 50 },
     );
 
-    expect(before).toBe(value);
+    const next = await idle.outcome();
+    await idle.clock.advance(30_000);
+
+    expect(before).toEqual([value, value]);
     expect(['SOURCE_UNREACHABLE', 'SOURCE_TIMEOUT']).toContain(away);
     // Unknown until it is known, and nothing else.
     expect(after.filter(each => typeof each === 'number')).toEqual([value]);
+    // What it had was cut off, which it may find out only now.
+    expect([value, 'SOURCE_UNREACHABLE', 'SOURCE_TIMEOUT']).toContain(next);
+    expect(await idle.outcome()).toBe(value);
   }, 120_000);
 }
 
