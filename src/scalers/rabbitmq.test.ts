@@ -201,9 +201,13 @@ describe.skipIf(!rabbitInstalled)('rabbitmq, against a real broker', () => {
       const unsafe = await readOnce(at(url, { unsafeSsl: 'true' }));
       const wary = await faultFrom(readOnce(at(url)));
       const plain = await faultFrom(readOnce(at(url.replace('amqps', 'amqp'))));
+      const named = (name: string) =>
+        readOnce(at(`${url}?server_name_indication=${name}`, {}, { tls: 'enable', ca: authority }));
 
       expect([trusting, unsafe]).toEqual([1, 1]);
       expect(wary).toMatchObject({ code: 'SOURCE_UNREACHABLE', message: expect.stringContaining('TLS') });
+      expect(await named('localhost')).toBe(1);
+      expect(await faultFrom(named('elsewhere'))).toMatchObject({ code: 'SOURCE_UNREACHABLE' });
       expect(plain.code).toMatch(/SOURCE_(UNREACHABLE|ANSWER_INVALID)/);
     });
 

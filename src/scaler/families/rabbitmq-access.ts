@@ -76,6 +76,8 @@ export interface AmqpAccess {
   /** Undefined where the client certificate says who we are. */
   login: { username: string; password: Secret } | undefined;
   encryption: TlsOptions | undefined;
+  /** Whose certificate the broker is to show, where that is not the host. */
+  serverName: string | undefined;
 }
 
 /** The management API of a broker. */
@@ -208,6 +210,7 @@ function amqpAccess(values: Values, scheme: string): AmqpAccess {
     vhost: vhostName ?? (path === '' ? '/' : path),
     login: byCertificate ? undefined : login,
     encryption,
+    serverName: url.searchParams.get('server_name_indication') || undefined,
   };
 }
 
@@ -265,8 +268,8 @@ export function amqpPlace({ address, vhost }: AmqpAccess): string {
 export function rabbitIdentity(access: RabbitAccess): string {
   if ('wrong' in access) return fingerprint(access.wrong);
   if (access.protocol === 'http') return `${access.base} ${access.http.identity}`;
-  const { login, encryption } = access;
-  const how = encryption === undefined ? 'plain' : `tls ${tlsIdentity(encryption)}`;
+  const { login, encryption, serverName = '' } = access;
+  const how = encryption === undefined ? 'plain' : `tls ${tlsIdentity(encryption)} ${serverName}`;
   const who = fingerprint(JSON.stringify([login?.username, login?.password.fingerprint(), how]));
   return `${encryption === undefined ? 'amqp' : 'amqps'}://${amqpPlace(access)} ${who}`;
 }

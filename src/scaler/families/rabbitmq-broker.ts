@@ -47,12 +47,13 @@ export async function openBroker(access: AmqpAccess, context: OpenContext): Prom
   requireUsableTls(access.encryption);
   const { signal, http } = context;
   const name = context.connectionName();
-  const { address, vhost, login, encryption: tls } = access;
+  const { address, vhost, login, encryption: tls, serverName } = access;
   const { roots, minTlsVersion } = http;
   const entry = (does: string): AmqpEntry => ({
     tls,
     roots,
     minTlsVersion,
+    serverName,
     vhost,
     login,
     connectionName: `${name} (${does})`,

@@ -14,6 +14,8 @@ export interface Way {
   tls?: TlsOptions | undefined;
   /** The server's certificate may be of another host. */
   anyHost?: boolean;
+  /** Whose certificate it is to be, where that is not the host. */
+  serverName?: string | undefined;
   /** More certificates to trust, as PEM texts. */
   roots?: readonly string[] | undefined;
   minTlsVersion?: 'TLSv1.2' | 'TLSv1.3' | undefined;
@@ -90,8 +92,9 @@ function opened(socket: Socket, { event, address, signal }: Opening): Promise<vo
 }
 
 function tlsOptions({ host }: Address, way: Way, tls: TlsOptions): ConnectionOptions {
+  const name = way.serverName ?? host;
   return {
-    ...(isIP(host) === 0 ? { servername: host } : {}),
+    ...(isIP(name) === 0 ? { servername: name } : {}),
     ...tlsSettings(tls, way),
     ...(way.anyHost ? { checkServerIdentity: () => undefined } : {}),
   };
