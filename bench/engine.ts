@@ -100,10 +100,11 @@ async function measure(folder: string): Promise<BenchRow[]> {
       },
       { what: 'a push: to its decision', measured: ms(pushes), wanted: 'p99 < 10 ms', ok: pushes.p99 < 10 },
       {
+        // The first 100 ms let whoever ended tell the source, so that no Job comes for work that is done.
         what: 'a job completion: to the next job',
         measured: ms(jobs),
-        wanted: 'p99 < 10 ms',
-        ok: jobs.p99 < 10,
+        wanted: 'p99 < 110 ms',
+        ok: jobs.p99 < 110,
       },
     ];
   } finally {
