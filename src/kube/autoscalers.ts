@@ -170,7 +170,9 @@ export function kubeAutoscalers(options: AutoscalersOptions): Autoscalers {
     remember(one);
     writing.add(one.key);
     try {
-      const known = view !== undefined && view.mark !== undefined && view.mark === before?.mark;
+      // What another ScaledObject of the name wanted has another owner, too.
+      const isOwn = before?.workload.uid === one.workload.uid;
+      const known = isOwn && view?.mark !== undefined && view.mark === before?.mark;
       const previous = before?.wanted && autoscalerObject(before.workload, before.wanted, options.version);
       const made = index.put(
         one.key,
