@@ -162,7 +162,8 @@ export function jobCreation(context: CreationContext): Creation {
       return outcome === 'created';
     } catch (thrown) {
       task.failures += 1;
-      if (!context.stop.aborted) {
+      // It is tried again and again, and that is said once.
+      if (task.failures === 1 && !context.stop.aborted) {
         log.warn('job cannot be created now', { job: task.name, fault: faultOf(thrown, 'WORLD_FAILED') });
       }
       tellAll(task, 'create-failed');
