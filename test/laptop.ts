@@ -83,13 +83,22 @@ export async function startLaptop(setting: Setting): Promise<TestLaptop> {
   };
 }
 
-/** Looks again and again, for the end of a process sends no event to a test. */
-export async function eventually<T>(look: () => T | Promise<T>, withinMs = 10_000): Promise<NonNullable<T>> {
+/**
+ * Looks again and again, for the end of a process sends no event to a test.
+ *
+ * @param said what was heard meanwhile, for whoever has to find out why it never came true
+ */
+export async function eventually<T>(
+  look: () => T | Promise<T>,
+  withinMs = 10_000,
+  said = () => '',
+): Promise<NonNullable<T>> {
   const end = performance.now() + withinMs;
   for (;;) {
     const found = await look();
     if (found) return found;
-    if (performance.now() > end) throw new Error(`not so within ${withinMs} ms: ${look}`);
+    if (performance.now() > end)
+      throw new Error(`not so within ${withinMs} ms: ${look}\n${said().slice(-8000)}`);
     await sleep(20);
   }
 }

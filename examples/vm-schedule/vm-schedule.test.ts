@@ -164,18 +164,18 @@ describe('the machines of the schedule', () => {
     const schedule = ['vm-1', 'vm-2', 'vm-3'].map((_, index) => machineFor(index + 1, startAt, stopAt));
     const files = join(folder, 'cloud.yaml');
     await writeFile(files, cloud.manifests(schedule));
-    const settled = (operations: number) =>
-      eventually(() => api.operations.length >= operations && queue.messages.length === 0, 40_000);
+    const settled = (operations: number, said: () => string) =>
+      eventually(() => api.operations.length >= operations && queue.messages.length === 0, 90_000, said);
 
     const command = [installed.entry, 'run', '--json', manifest, files];
     {
-      await using _first = start(command, {}, folder);
-      await settled(3);
+      await using first = start(command, {}, folder);
+      await settled(3, first.said);
     }
     {
-      await using _second = start(command, {}, folder);
+      await using second = start(command, {}, folder);
       await eventually(() => cloud.duplicates >= 3, 30_000);
-      await settled(6);
+      await settled(6, second.said);
     }
 
     expect(api.operations.map(({ vm, action }) => `${action} ${vm}`).sort()).toEqual([
@@ -188,5 +188,5 @@ describe('the machines of the schedule', () => {
       'deallocated',
     ]);
     expect(queue.deadLetters).toEqual([]);
-  }, 120_000);
+  }, 240_000);
 });

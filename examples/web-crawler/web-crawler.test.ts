@@ -78,7 +78,7 @@ describe('the web crawler', () => {
       const early = run.said();
 
       cloud.sendSites(Array.from({ length: 8 }, (_, index) => sites.address(index + 1)));
-      await eventually(async () => (await cloud.unprocessed()) === 0, 150_000);
+      await eventually(async () => (await cloud.unprocessed()) === 0, 150_000, run.said);
       await eventually(() => run.said().includes('the cooldown is over: goes from'), 30_000);
       const stored = [...(await cloud.stored()).values()];
 
