@@ -63,10 +63,10 @@ export interface DeliveryRun extends AsyncDisposable {
   resume(jobs: readonly Job[]): void;
   /**
    * Claims messages for the free slots and creates their Jobs, until the slots are filled or no source has a
-   * message left; a source that takes its time is not waited for. Calls while one is claiming are made one. Faults of
-   * sources and of the world are logged and tried again; they are not thrown.
+   * message left. Calls while one is claiming are made one. Faults of sources and of the world are logged and
+   * tried again; they are not thrown.
    *
-   * @returns the number of Jobs created since the last call
+   * @returns the number of Jobs created
    * @throws Fault INTERNAL before `resume`
    */
   fill(signal: AbortSignal): Promise<number>;
@@ -142,7 +142,6 @@ export function startDelivery(
   const fill = slotFiller({
     outlets,
     batchSize: spec.batchSize,
-    clock,
     freeSlots: () => workload.maxReplicaCount - unfinished.size,
     closed: () => closed,
     startWaiting: creation.startWaiting,
@@ -280,7 +279,7 @@ export function startDelivery(
     async fill(signal) {
       if (!resumed)
         throw new Fault('INTERNAL', 'delivery was to fill slots before it knew the Jobs there are');
-      return closed || signal.aborted ? 0 : await fill();
+      return closed ? 0 : await fill(signal);
     },
     jobChanged,
     jobDeleted(name) {
