@@ -80,6 +80,19 @@ def wanted(event) -> bool:
     return event.properties.get(b"kind", b"site") == b"site"
 
 
+class ForwardCheckpoints(BlobCheckpointStore):
+    """Lets nobody go back: who has just lost a partition may still be finishing an event that the next one has done."""
+
+    def update_checkpoint(self, checkpoint, **options) -> None:
+        place = (checkpoint[key] for key in ("fully_qualified_namespace", "eventhub_name", "consumer_group"))
+        for known in self.list_checkpoints(*place):
+            if known["partition_id"] != checkpoint["partition_id"]:
+                continue
+            if int(known["sequence_number"]) >= int(checkpoint["sequence_number"]):
+                return
+        super().update_checkpoint(checkpoint, **options)
+
+
 class Crawler:
     def __init__(self) -> None:
         storage = os.environ["STORAGE_CONNECTION"]
@@ -89,7 +102,7 @@ class Crawler:
             os.environ["HUB_CONNECTION"],
             consumer_group=os.environ.get("HUB_GROUP", "$Default"),
             eventhub_name=hub,
-            checkpoint_store=BlobCheckpointStore.from_connection_string(storage, "checkpoints"),
+            checkpoint_store=ForwardCheckpoints.from_connection_string(storage, "checkpoints"),
             load_balancing_strategy=LoadBalancingStrategy.GREEDY,
             # A crawler that has just been started is to get its share soon.
             load_balancing_interval=2,
