@@ -1,11 +1,10 @@
 import { Fault } from '../base/errors.ts';
-import { askGranted, isUnauthorized } from '../base/grant.ts';
 import { Secret } from '../base/secret.ts';
 import type { TriggerAuthenticationSpec } from '../spec/trigger-authentication.ts';
 import { entraToken, tokenEndpoint } from './entra.ts';
 import { jsonOf, recordOf, refusalOf, saysMissing, textOf } from './provider-answer.ts';
 import { fromSecrets } from './secret.ts';
-import { type Answered, type Caller, type StoreAsk, storedValue } from './stores.ts';
+import { type Answered, askWithToken, type Caller, type StoreAsk, storedValue } from './stores.ts';
 
 export type AzureKeyVault = NonNullable<TriggerAuthenticationSpec['azureKeyVault']>;
 type AzureSecret = AzureKeyVault['secrets'][number];
@@ -134,16 +133,8 @@ async function fetchSecret(
   { name }: AzureSecret,
   { url, who, ask }: { url: string; who: Caller<Secret>; ask: StoreAsk },
 ): Promise<Answered> {
-  const { stores, signal } = ask;
-  const now = stores.clock.now();
-  const { answer, grant } = await askGranted(who, {
-    send: token => {
-      const headers = { authorization: `Bearer ${token.reveal()}`, accept: 'application/json' };
-      return stores.http.send({ url, headers, signal });
-    },
-    isRefused: isUnauthorized,
-    signal,
-  });
+  const now = ask.stores.clock.now();
+  const { answer, grant } = await askWithToken(who, url, ask);
   const json = jsonOf(answer);
   const { host } = new URL(url);
   const why = textOf(recordOf(json['error'])?.['message']);

@@ -1,13 +1,12 @@
 import { crc32c } from '../base/crc32c.ts';
 import { Fault } from '../base/errors.ts';
-import { askGranted, isUnauthorized } from '../base/grant.ts';
 import { Secret } from '../base/secret.ts';
 import type { TriggerAuthenticationSpec } from '../spec/trigger-authentication.ts';
 import { keyFileOf } from './google.ts';
 import { messageOf } from './google-exchange.ts';
 import { jsonOf, recordOf, refusalOf, saysMissing, textOf } from './provider-answer.ts';
 import { fromSecrets } from './secret.ts';
-import { type Answered, type Caller, type StoreAsk, storedValue } from './stores.ts';
+import { type Answered, askWithToken, type Caller, type StoreAsk, storedValue } from './stores.ts';
 
 export type GcpSecretManager = NonNullable<TriggerAuthenticationSpec['gcpSecretManager']>;
 type GcpSecret = GcpSecretManager['secrets'][number];
@@ -86,16 +85,8 @@ async function fetchSecret(
   { id }: GcpSecret,
   { url, who, ask }: { url: string; who: Who; ask: StoreAsk },
 ): Promise<Answered> {
-  const { stores, signal } = ask;
-  const now = stores.clock.now();
-  const { answer, grant } = await askGranted(who, {
-    send: token => {
-      const headers = { authorization: `Bearer ${token.reveal()}`, accept: 'application/json' };
-      return stores.http.send({ url, headers, signal });
-    },
-    isRefused: isUnauthorized,
-    signal,
-  });
+  const now = ask.stores.clock.now();
+  const { answer, grant } = await askWithToken(who, url, ask);
   const json = jsonOf(answer);
   const { host } = new URL(url);
   if (saysMissing(answer, json, 'error')) {

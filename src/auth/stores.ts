@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.ts';
-import type { Granter } from '../base/grant.ts';
-import { type HttpClient, type HttpOptions, httpClient } from '../base/http.ts';
+import { askGranted, type Granter, isUnauthorized } from '../base/grant.ts';
+import { type HttpAnswer, type HttpClient, type HttpOptions, httpClient } from '../base/http.ts';
 import { Keeper } from '../base/keeper.ts';
 import { Secret } from '../base/secret.ts';
 import type { AwsPlace } from './aws-api.ts';
@@ -121,4 +121,25 @@ export async function storedValue(
 export interface Caller<T> extends Granter<T> {
   /** Tells who it is from others; without secrets. */
   key: string;
+}
+
+/**
+ * Asks a store that takes a token and answers in JSON, and once more with a new one where that is not accepted.
+ *
+ * @returns its answer, whatever it says, with the token that it was asked with
+ * @throws what the caller's `grant` and the client throw
+ */
+export async function askWithToken(
+  who: Caller<Secret>,
+  url: string,
+  { stores, signal }: Pick<StoreAsk, 'stores' | 'signal'>,
+): Promise<{ answer: HttpAnswer; grant: Secret }> {
+  return await askGranted(who, {
+    send: token => {
+      const headers = { authorization: `Bearer ${token.reveal()}`, accept: 'application/json' };
+      return stores.http.send({ url, headers, signal });
+    },
+    isRefused: isUnauthorized,
+    signal,
+  });
 }

@@ -1,4 +1,5 @@
 import { Fault } from '../../base/errors.ts';
+import { isUnauthorized } from '../../base/grant.ts';
 import { type HttpAnswer, httpClient, requireOk } from '../../base/http.ts';
 import { Secret, withoutSecrets } from '../../base/secret.ts';
 import type { OpenContext, TokenSource } from '../context.ts';
@@ -145,8 +146,8 @@ function bearerProof(token: Secret, refused: () => void): Proof {
   return {
     headers: { authorization: `Bearer ${token.reveal()}` },
     secrets: [token],
-    refused({ status }) {
-      if (status !== 401) return false;
+    refused(answer) {
+      if (!isUnauthorized(answer)) return false;
       refused();
       return true;
     },
