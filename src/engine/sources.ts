@@ -60,7 +60,7 @@ interface Opened {
   /** What the source knows it by; undefined where connections to it have no name. */
   name: string | undefined;
   /** When the name is next compared with the workloads, monotonic. */
-  renamed: number;
+  nameDue: number;
   /** Messages were claimed through it, and may be lost with it. */
   claims: boolean;
   inUse: number;
@@ -273,8 +273,8 @@ export class Sources implements AsyncDisposable {
   /** Replaces a connection whose name is no longer right, once the new one stands. */
   #keepNamed(connection: Connection, opened: Opened): void {
     const { clock } = this.#options;
-    if (opened.name === undefined || opened.claims || clock.elapsed() < opened.renamed) return;
-    opened.renamed = clock.elapsed() + renamedAfterMs;
+    if (opened.name === undefined || opened.claims || clock.elapsed() < opened.nameDue) return;
+    opened.nameDue = clock.elapsed() + renamedAfterMs;
     if (opened.name === this.#name(workloadsOf(connection))) return;
     const fresh = this.#newlyOpened(connection);
     const take = () => {
@@ -288,10 +288,10 @@ export class Sources implements AsyncDisposable {
 
   #newlyOpened(connection: Connection): Opened {
     const workloads = workloadsOf(connection);
-    const renamed = this.#options.clock.elapsed() + renamedAfterMs;
+    const nameDue = this.#options.clock.elapsed() + renamedAfterMs;
     const opened: Omit<Opened, 'conn'> = {
       name: undefined,
-      renamed,
+      nameDue,
       claims: false,
       inUse: 0,
       retired: false,
